@@ -1,0 +1,21 @@
+// The whole public face of @heptad/security.
+
+export * from './access/access-control.ts';
+export * from './access/matrix.ts';
+export * from './audit/audit-log.ts';
+export {
+  type AuditPage,
+  type AuditQuery,
+  type AuditVerifyOptions,
+  verifyAuditLog,
+} from './audit/audit-reader.ts';
+export { type Checkpoint, loadSigningKey, parseCheckpoint } from './audit/checkpoint.ts';
+export type { AuditEvent, AuditRecord } from './audit/record.ts';
+export type { AuditFinding, AuditVerification } from './audit/verify.ts';
+export { canonicalJson } from './canonical.ts';
+export * from './errors.ts';
+export * from './keys/key-manager.ts';
+export type { RootKeySource } from './keys/keyring-file.ts';
+export * from './limit/rate-limiter.ts';
+export * from './policy/security-policy.ts';
+export * from './redact/redactor.ts';
