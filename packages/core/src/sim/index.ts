@@ -1,0 +1,3 @@
+// The deterministic simulator: `@heptad/core/sim`.
+
+export * from './virtual-clock.ts';
