@@ -1,0 +1,3 @@
+// The public face of @heptad/mesh/events.
+
+export {};

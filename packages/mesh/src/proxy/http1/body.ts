@@ -1,0 +1,144 @@
+// BodyReader: finds where a body ends while it is forwarded, and refuses chunks that two parsers could read differently.
+
+import type { Framing } from './fields.ts';
+import { MAX_CHUNK_SIZE_DIGITS, MAX_TRAILER_BYTES } from './limits.ts';
+import { HttpParseError } from './parse-error.ts';
+
+const CR = 13;
+const LF = 10;
+
+type ChunkState = 'size' | 'size-lf' | 'data' | 'data-cr' | 'data-lf' | 'trailer' | 'trailer-lf' | 'end-lf';
+
+/**
+ * Follows a body through its bytes. What it accepts is in canonical form already (exact hexadecimal sizes, CRLF, no chunk
+ * extensions), so it may be forwarded verbatim: the next parser cannot see another message boundary in it.
+ */
+export class BodyReader {
+  /** The body is complete. */
+  done: boolean;
+  readonly #framing: Framing;
+  #left: number;
+  #state: ChunkState = 'size';
+  #digits = 0;
+  #trailerBytes = 0;
+  #lineBytes = 0;
+
+  constructor(framing: Framing) {
+    this.#framing = framing;
+    this.#left = framing.kind === 'length' ? framing.length : 0;
+    this.done = framing.kind === 'none';
+  }
+
+  /**
+   * Takes bytes from `start`; answers where the body's part of `bytes` ends. For chunked bodies the pure data slices go
+   * to `data`, when given. Errors: 400 for a chunked body that breaks the grammar.
+   */
+  feed(bytes: Buffer, start: number, data?: (slice: Buffer) => void): number {
+    if (this.done) return start;
+    switch (this.#framing.kind) {
+      case 'none':
+        return start;
+      case 'close':
+        data?.(bytes.subarray(start));
+        return bytes.length;
+      case 'length': {
+        const end = Math.min(bytes.length, start + this.#left);
+        this.#left -= end - start;
+        this.done = this.#left === 0;
+        data?.(bytes.subarray(start, end));
+        return end;
+      }
+      case 'chunked':
+        return this.#feedChunked(bytes, start, data);
+    }
+  }
+
+  #feedChunked(bytes: Buffer, start: number, data: ((slice: Buffer) => void) | undefined): number {
+    let at = start;
+    while (at < bytes.length && !this.done) {
+      if (this.#state === 'data') {
+        const end = Math.min(bytes.length, at + this.#left);
+        data?.(bytes.subarray(at, end));
+        this.#left -= end - at;
+        at = end;
+        if (this.#left === 0) this.#state = 'data-cr';
+      } else {
+        this.#step(bytes[at] ?? 0);
+        at += 1;
+      }
+    }
+    return at;
+  }
+
+  #step(byte: number): void {
+    switch (this.#state) {
+      case 'size':
+        this.#sizeByte(byte);
+        break;
+      case 'size-lf':
+        expect(byte, LF, 'after a chunk size');
+        this.#state = this.#left === 0 ? 'trailer' : 'data';
+        this.#digits = 0;
+        this.#lineBytes = 0;
+        break;
+      case 'data-cr':
+        expect(byte, CR, 'after a chunk');
+        this.#state = 'data-lf';
+        break;
+      case 'data-lf':
+        expect(byte, LF, 'after a chunk');
+        this.#state = 'size';
+        break;
+      case 'trailer':
+        this.#trailerByte(byte);
+        break;
+      case 'trailer-lf':
+        expect(byte, LF, 'after a trailer field');
+        this.#state = 'trailer';
+        this.#lineBytes = 0;
+        break;
+      case 'end-lf':
+        expect(byte, LF, 'at the end of a chunked body');
+        this.done = true;
+        break;
+    }
+  }
+
+  #sizeByte(byte: number): void {
+    if (byte === CR) {
+      if (this.#digits === 0) throw new HttpParseError(400, 'a chunk without a size');
+      this.#state = 'size-lf';
+      return;
+    }
+    const digit = hexDigit(byte);
+    if (digit < 0) throw new HttpParseError(400, 'a chunk size that is not plain hexadecimal');
+    this.#digits += 1;
+    if (this.#digits > MAX_CHUNK_SIZE_DIGITS)
+      throw new HttpParseError(400, 'a chunk size with too many digits');
+    this.#left = this.#left * 16 + digit;
+  }
+
+  #trailerByte(byte: number): void {
+    if (byte === CR) {
+      this.#state = this.#lineBytes === 0 ? 'end-lf' : 'trailer-lf';
+      return;
+    }
+    this.#lineBytes += 1;
+    this.#trailerBytes += 1;
+    if (this.#trailerBytes > MAX_TRAILER_BYTES) throw new HttpParseError(400, 'trailers too long');
+    const control = (byte < 32 && byte !== 9) || byte === 127;
+    const folded = this.#lineBytes === 1 && (byte === 32 || byte === 9 || byte === 58);
+    if (control || folded) throw new HttpParseError(400, 'a malformed trailer field');
+  }
+}
+
+function expect(byte: number, wanted: number, where: string): void {
+  if (byte !== wanted) throw new HttpParseError(400, `no CRLF ${where}`);
+}
+
+function hexDigit(byte: number): number {
+  if (byte >= 48 && byte <= 57) return byte - 48;
+  if (byte >= 97 && byte <= 102) return byte - 87;
+  if (byte >= 65 && byte <= 70) return byte - 55;
+  return -1;
+}
