@@ -43,7 +43,10 @@ function write(value: unknown, depth: number): string {
 function writeString(text: string): string {
   // A lone surrogate has no UTF-8 form: two different texts would hash alike.
   if (!text.isWellFormed()) {
-    throw new SecurityError('INVALID_ARGUMENT', 'cannot write text as canonical JSON: it holds a lone surrogate');
+    throw new SecurityError(
+      'INVALID_ARGUMENT',
+      'cannot write text as canonical JSON: it holds a lone surrogate',
+    );
   }
   return JSON.stringify(text);
 }

@@ -12,8 +12,18 @@ export {
 export { type Checkpoint, loadSigningKey, parseCheckpoint } from './audit/checkpoint.ts';
 export type { AuditEvent, AuditRecord } from './audit/record.ts';
 export type { AuditFinding, AuditVerification } from './audit/verify.ts';
+export { stateStoreWitness } from './audit/witness.ts';
 export { canonicalJson } from './canonical.ts';
+export * from './cloud-native-security.ts';
 export * from './errors.ts';
+export {
+  type ApiToken,
+  type Authenticated,
+  type TokenPair,
+  TokenService,
+  type TokenServiceOptions,
+} from './identity/tokens.ts';
+export { FIRST_ADMIN, type User, UserDirectory, type UserDirectoryOptions } from './identity/users.ts';
 export * from './keys/key-manager.ts';
 export type { RootKeySource } from './keys/keyring-file.ts';
 export * from './limit/rate-limiter.ts';

@@ -44,7 +44,10 @@ export class AccessControl implements Authorizer {
     const ids = new Set<string>();
     for (const rule of this.#rules) {
       if (ids.has(rule.id) || rule.actions.length === 0 || rule.resource === '') {
-        throw new SecurityError('INVALID_ARGUMENT', `cannot use access rule "${rule.id}": its id is taken or it is empty`);
+        throw new SecurityError(
+          'INVALID_ARGUMENT',
+          `cannot use access rule "${rule.id}": its id is taken or it is empty`,
+        );
       }
       ids.add(rule.id);
     }
@@ -81,7 +84,10 @@ export class AccessControl implements Authorizer {
     if (denying.length > 0) return denied(denying, about);
     if (allowing.length === 0) return denied([], about);
     if (!scopesCover(principal, action, resource)) {
-      return { ...denied([], about), because: [`scope: the credential does not cover ${resource}:${action}`] };
+      return {
+        ...denied([], about),
+        because: [`scope: the credential does not cover ${resource}:${action}`],
+      };
     }
     return { allowed: true, because: allowing.map((rule) => rule.id), auditLevel: highest(allowing, 'NONE') };
   }
@@ -99,7 +105,11 @@ export class AccessControl implements Authorizer {
 }
 
 function denied(rules: readonly AccessRule[], about: readonly AccessRule[]): Decision {
-  return { allowed: false, because: rules.map((rule) => rule.id), auditLevel: highest(about, REFUSAL_AUDIT_LEVEL) };
+  return {
+    allowed: false,
+    because: rules.map((rule) => rule.id),
+    auditLevel: highest(about, REFUSAL_AUDIT_LEVEL),
+  };
 }
 
 /** `services` covers `services` and `services/web`, not `services-internal`. */
@@ -121,6 +131,9 @@ function scopesCover(principal: Principal, action: string, resource: string): bo
 }
 
 function highest(rules: readonly AccessRule[], least: Decision['auditLevel']): Decision['auditLevel'] {
-  const level = Math.max(AUDIT_ORDER.indexOf(least), ...rules.map((rule) => AUDIT_ORDER.indexOf(rule.auditLevel)));
+  const level = Math.max(
+    AUDIT_ORDER.indexOf(least),
+    ...rules.map((rule) => AUDIT_ORDER.indexOf(rule.auditLevel)),
+  );
   return AUDIT_ORDER[level] ?? 'HIGH';
 }

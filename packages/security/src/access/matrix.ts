@@ -43,7 +43,14 @@ function row(
   more: Pick<AccessRule, 'own'> = {},
 ): AccessRule {
   const own = more.own === true ? '/own' : '';
-  return { id: `${resource}/${role}/${actions.join('-')}${own}`, resource, role, actions, auditLevel, ...more };
+  return {
+    id: `${resource}/${role}/${actions.join('-')}${own}`,
+    resource,
+    role,
+    actions,
+    auditLevel,
+    ...more,
+  };
 }
 
 /**

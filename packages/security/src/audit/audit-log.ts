@@ -1,8 +1,16 @@
 // AuditLog: an append-only file of hash-chained records, durable before the caller goes on.
 
-import { type Clock, type Disk, type DiskFile, errorMessage, nodeDisk, systemClock, type Timer } from '@heptad/core';
 import { createPublicKey, hash, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
+import {
+  type Clock,
+  type Disk,
+  type DiskFile,
+  errorMessage,
+  nodeDisk,
+  systemClock,
+  type Timer,
+} from '@heptad/core';
 import { SecurityError } from '../errors.ts';
 import { makePrivateDirectory } from '../files.ts';
 import { Redactor } from '../redact/redactor.ts';
@@ -138,13 +146,18 @@ export class AuditLog implements AsyncDisposable {
    * must not act), `AUDIT_CONFLICT` (somebody else writes the file), `CLOSED`.
    */
   append(event: AuditEvent): Promise<AuditRecord> {
-    if (this.#closed) return Promise.reject(new SecurityError('CLOSED', 'cannot append: the audit log is closed'));
+    if (this.#closed)
+      return Promise.reject(new SecurityError('CLOSED', 'cannot append: the audit log is closed'));
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#waiting.length >= MAX_WAITING) {
       return Promise.reject(
-        new SecurityError('AUDIT_OVERLOADED', `cannot append: ${MAX_WAITING} records already wait for the disk`, {
-          retryable: true,
-        }),
+        new SecurityError(
+          'AUDIT_OVERLOADED',
+          `cannot append: ${MAX_WAITING} records already wait for the disk`,
+          {
+            retryable: true,
+          },
+        ),
       );
     }
     return new Promise((resolve, reject) => {
@@ -175,7 +188,8 @@ export class AuditLog implements AsyncDisposable {
       const witness = witnessed === undefined ? {} : { witnessed: [witnessed] };
       result = await verifyAuditLog({ directory, key, disk: this.#disk, ...witness, ...options });
     });
-    if (result === undefined) throw new SecurityError('AUDIT_FAILED', 'cannot verify: the audit log did not answer');
+    if (result === undefined)
+      throw new SecurityError('AUDIT_FAILED', 'cannot verify: the audit log did not answer');
     return this.#compareWithMemory(result);
   }
 
@@ -197,7 +211,8 @@ export class AuditLog implements AsyncDisposable {
 
   /** A live log also knows its head: a record cut off after the last checkpoint shows as well. */
   #compareWithMemory(found: AuditVerification): AuditVerification {
-    if (found.head.seq >= this.#tail.seq && found.findings.every((finding) => finding.kind !== 'torn')) return found;
+    if (found.head.seq >= this.#tail.seq && found.findings.every((finding) => finding.kind !== 'torn'))
+      return found;
     if (found.findings.some((finding) => finding.kind === 'truncated')) return found;
     const from = found.head.seq + 1;
     const missing = {
@@ -316,13 +331,19 @@ export class AuditLog implements AsyncDisposable {
     if (this.#signedSeq === this.#tail.seq || this.#failure !== undefined) return;
     // A checkpoint must never promise a record that a power loss can take back.
     if (this.#options.sync === 'never') await this.#file.datasync();
-    const signed = signCheckpoint(this.#tail.seq, this.#tail.hash, this.#clock.now(), this.#options.signingKey);
+    const signed = signCheckpoint(
+      this.#tail.seq,
+      this.#tail.hash,
+      this.#clock.now(),
+      this.#options.signingKey,
+    );
     const line = Buffer.from(`${JSON.stringify(signed)}\n`);
     await this.#checkpoints.write(this.#tail.checkpointBytes, line);
     await this.#checkpoints.datasync();
     this.#tail = { ...this.#tail, checkpointBytes: this.#tail.checkpointBytes + line.length };
     this.#signedSeq = signed.seq;
-    await this.#options.witness?.save(signed);
+    // The log is whole without its witness, which gets the next checkpoint again.
+    await this.#options.witness?.save(signed).catch(() => undefined);
   }
 
   async #recover(torn: Buffer): Promise<void> {

@@ -1,8 +1,8 @@
 // Reading an audit log from its files: verification and queries. Needs no writer and no private key.
 
-import { type Disk, nodeDisk } from '@heptad/core';
 import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
+import { type Disk, nodeDisk } from '@heptad/core';
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts';
 import { type AuditEvent, type AuditRecord, readLine } from './record.ts';
 import { CHECKPOINT_FILE, listSegments, readWhole, segmentName, splitLines } from './segments.ts';

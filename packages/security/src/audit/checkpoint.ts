@@ -1,6 +1,14 @@
 // Checkpoints: signed statements "record <seq> had this hash", which nobody without the key can make anew.
 
-import { createPrivateKey, createPublicKey, generateKeyPairSync, hash, type KeyObject, sign, verify } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  hash,
+  type KeyObject,
+  sign,
+  verify,
+} from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical.ts';
 import { SecurityError } from '../errors.ts';
@@ -45,7 +53,9 @@ function publicOf(key: KeyObject): KeyObject {
 }
 
 function signedBytes(of: Pick<Checkpoint, 'at' | 'hash' | 'key' | 'seq'>): Buffer {
-  return Buffer.from(`heptad-audit-checkpoint-v1\n${canonicalJson({ at: of.at, hash: of.hash, key: of.key, seq: of.seq })}`);
+  return Buffer.from(
+    `heptad-audit-checkpoint-v1\n${canonicalJson({ at: of.at, hash: of.hash, key: of.key, seq: of.seq })}`,
+  );
 }
 
 /** Signs the head of a log with an Ed25519 private key. */

@@ -1,8 +1,8 @@
 // Where an existing log ends: its newest segment checked, and what a crash cut off told apart from damage.
 
-import type { Disk } from '@heptad/core';
 import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
+import type { Disk } from '@heptad/core';
 import { SecurityError } from '../errors.ts';
 import { readCheckpoints } from './audit-reader.ts';
 import type { Checkpoint } from './checkpoint.ts';
@@ -80,7 +80,8 @@ async function startOf(
     if (record !== undefined && intact) return { seq: record.seq, hash: record.hash };
     // The older segment is damaged at its end. Appending stays possible; verification tells of it.
     const first = lines[0] === undefined ? { intact: false } : readLine(lines[0].bytes);
-    if (first.record !== undefined && first.intact) return { seq: first.record.seq - 1, hash: first.record.prev };
+    if (first.record !== undefined && first.intact)
+      return { seq: first.record.seq - 1, hash: first.record.prev };
   }
   return { seq: 0, hash: GENESIS_HASH };
 }

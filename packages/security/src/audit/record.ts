@@ -73,11 +73,18 @@ export function parseAuditEvent(value: unknown): AuditEvent {
   const result = auditEvent.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw new SecurityError('INVALID_ARGUMENT', `cannot append to the audit log: ${issue?.path.join('.')}: ${issue?.message}`);
+  throw new SecurityError(
+    'INVALID_ARGUMENT',
+    `cannot append to the audit log: ${issue?.path.join('.')}: ${issue?.message}`,
+  );
 }
 
 function hashOf(record: Omit<AuditRecord, 'hash'>): string {
-  return hash('sha256', canonicalJson({ at: record.at, event: record.event, prev: record.prev, seq: record.seq }), 'hex');
+  return hash(
+    'sha256',
+    canonicalJson({ at: record.at, event: record.event, prev: record.prev, seq: record.seq }),
+    'hex',
+  );
 }
 
 /** The record and its line. */
@@ -120,7 +127,10 @@ export function readLine(bytes: Buffer): ReadLine {
   if (!parsed.success) return { intact: false };
   const record = parsed.data;
   try {
-    return { record, intact: hashOf(record) === record.hash && bytes.equals(Buffer.from(canonicalJson(record))) };
+    return {
+      record,
+      intact: hashOf(record) === record.hash && bytes.equals(Buffer.from(canonicalJson(record))),
+    };
   } catch {
     return { record, intact: false };
   }

@@ -98,18 +98,31 @@ export class ChainVerifier {
 
   /** The next segment, whole. `following`: the first lines of the segment after it; absent when there is none. */
   segment(file: string, raw: readonly RawLine[], following?: readonly RawLine[]): void {
-    const lines = [...raw, ...(following ?? []).slice(0, 2)].map((line) => ({ file, ...line, ...readLine(line.bytes) }));
+    const lines = [...raw, ...(following ?? []).slice(0, 2)].map((line) => ({
+      file,
+      ...line,
+      ...readLine(line.bytes),
+    }));
     for (let index = 0; index < raw.length; index += 1) {
       const line = lines[index];
       if (line === undefined) continue;
       if (!line.terminated && following === undefined && index === raw.length - 1) {
-        this.#report('torn', this.#seq + 1, file, line.offset, 'the last write was cut off; it was never acknowledged');
+        this.#report(
+          'torn',
+          this.#seq + 1,
+          file,
+          line.offset,
+          'the last write was cut off; it was never acknowledged',
+        );
         continue;
       }
       this.#line(line, lines[index + 1], lines[index + 2]);
     }
     const end = raw.at(-1);
-    this.#end = { file, offset: end === undefined ? 0 : end.offset + end.bytes.length + (end.terminated ? 1 : 0) };
+    this.#end = {
+      file,
+      offset: end === undefined ? 0 : end.offset + end.bytes.length + (end.terminated ? 1 : 0),
+    };
   }
 
   /** The result. */
@@ -140,12 +153,21 @@ export class ChainVerifier {
     const expected = this.#seq + 1;
     const { record } = line;
     if (this.#isInserted(line, next, afterNext)) {
-      this.#report('inserted', expected, line.file, line.offset, `a line was inserted before record ${expected}`);
+      this.#report(
+        'inserted',
+        expected,
+        line.file,
+        line.offset,
+        `a line was inserted before record ${expected}`,
+      );
       return;
     }
     if (record === undefined || !line.intact) {
       // A damaged line stands for the record that should be here, unless its number says that others are missing too.
-      const seq = record !== undefined && record.seq > expected && record.seq === followed(next) ? record.seq : expected;
+      const seq =
+        record !== undefined && record.seq > expected && record.seq === followed(next)
+          ? record.seq
+          : expected;
       if (seq > expected) this.#reportRemoved(expected, seq, line);
       const what = record === undefined ? 'is no longer a record' : 'does not agree with its hash';
       this.#report('edited', seq, line.file, line.offset, `record ${seq} was edited: it ${what}`);
@@ -173,9 +195,13 @@ export class ChainVerifier {
     const expected = this.#seq + 1;
     if (record !== undefined && line.intact && record.seq < expected) return true;
     const nextFits =
-      next?.record !== undefined && next.intact && next.record.seq === expected && next.record.prev === this.#head;
+      next?.record !== undefined &&
+      next.intact &&
+      next.record.seq === expected &&
+      next.record.prev === this.#head;
     if (!nextFits) return false;
-    if (record === undefined || !line.intact || record.seq !== expected || record.prev !== this.#head) return true;
+    if (record === undefined || !line.intact || record.seq !== expected || record.prev !== this.#head)
+      return true;
     // Two records claim the place: the one that the chain goes on from is the true one.
     return afterNext?.record === undefined || afterNext.record.prev === next?.record?.hash;
   }
@@ -203,7 +229,8 @@ export class ChainVerifier {
         continue;
       }
       const from = this.#signedThrough + 1;
-      const range = from === record.seq ? `record ${from}` : `one or more of records ${from} to ${record.seq}`;
+      const range =
+        from === record.seq ? `record ${from}` : `one or more of records ${from} to ${record.seq}`;
       const message = `${range} changed and the chain was computed anew: record ${record.seq} has another hash than was signed at ${new Date(signed.at).toISOString()}`;
       this.#report('rewritten', from, line.file, line.offset, message);
     }

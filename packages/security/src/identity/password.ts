@@ -98,10 +98,16 @@ function unpadded(bytes: Buffer): string {
 }
 
 function parsePhc(phc: string): { cost: Argon2Cost; salt: Buffer; tag: Buffer } {
-  const match = /^\$argon2id\$v=19\$m=(\d{1,8}),t=(\d{1,3}),p=(\d{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/.exec(phc);
+  const match =
+    /^\$argon2id\$v=19\$m=(\d{1,8}),t=(\d{1,3}),p=(\d{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/.exec(phc);
   const [, memory, passes, parallelism, salt, tag] = match ?? [];
   const cost = { memoryKib: Number(memory), passes: Number(passes), parallelism: Number(parallelism) };
-  if (salt === undefined || tag === undefined || cost.memoryKib > MAX_MEMORY_KIB || cost.passes > MAX_PASSES) {
+  if (
+    salt === undefined ||
+    tag === undefined ||
+    cost.memoryKib > MAX_MEMORY_KIB ||
+    cost.passes > MAX_PASSES
+  ) {
     throw new SecurityError('CONFLICT', 'cannot check the password: its stored hash is damaged', {
       hint: 'set a new password for the user',
     });

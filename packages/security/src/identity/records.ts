@@ -85,7 +85,9 @@ export class Records<T> {
   async remove(id: string, options: { readonly prefix?: boolean } = {}): Promise<number> {
     const { results } = await this.#store.txn({
       compare: [],
-      success: [{ op: 'delete', key: this.#prefix + id, ...(options.prefix === true ? { prefix: true } : {}) }],
+      success: [
+        { op: 'delete', key: this.#prefix + id, ...(options.prefix === true ? { prefix: true } : {}) },
+      ],
     });
     const result = results[0];
     return result?.op === 'delete' ? result.deleted.length : 0;

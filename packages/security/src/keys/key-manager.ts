@@ -1,7 +1,12 @@
 // KeyManager: versioned encryption keys that never leave their keeper (the semantics of Vault transit).
 
 import { randomBytes } from 'node:crypto';
-import { type Ciphertext, type Clock, type KeyManager as KeyManagerContract, systemClock } from '@heptad/core';
+import {
+  type Ciphertext,
+  type Clock,
+  type KeyManager as KeyManagerContract,
+  systemClock,
+} from '@heptad/core';
 import { SecurityError } from '../errors.ts';
 import { decryptionFailed, MAX_PLAINTEXT_BYTES, parseCiphertext, seal, unseal } from './cipher.ts';
 import type { Keyring, KeyVersion, NamedKey } from './keyring.ts';
@@ -124,7 +129,10 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
         });
       }
       if (keyring.keys.length >= MAX_KEYS) {
-        throw new SecurityError('INVALID_ARGUMENT', `cannot create the key "${name}": the limit is ${MAX_KEYS} keys`);
+        throw new SecurityError(
+          'INVALID_ARGUMENT',
+          `cannot create the key "${name}": the limit is ${MAX_KEYS} keys`,
+        );
       }
       const now = this.#clock.now();
       keyring.keys.push({ name, createdAt: now, minDecryptionVersion: 1, versions: [newVersion(1, now)] });
@@ -208,7 +216,10 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
     return this.#change((keyring) => {
       const key = findIn(keyring, keyName);
       if (key.versions.length >= MAX_VERSIONS) {
-        throw new SecurityError('INVALID_ARGUMENT', `cannot rotate "${keyName}": the limit is ${MAX_VERSIONS} versions`);
+        throw new SecurityError(
+          'INVALID_ARGUMENT',
+          `cannot rotate "${keyName}": the limit is ${MAX_VERSIONS} versions`,
+        );
       }
       const added = newVersion(key.versions.length + 1, this.#clock.now());
       key.versions.push(added);
@@ -239,7 +250,11 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
   async retire(keyName: string, throughVersion: number): Promise<void> {
     await this.#change((keyring) => {
       const key = findIn(keyring, keyName);
-      if (!Number.isInteger(throughVersion) || throughVersion < 1 || throughVersion >= key.minDecryptionVersion) {
+      if (
+        !Number.isInteger(throughVersion) ||
+        throughVersion < 1 ||
+        throughVersion >= key.minDecryptionVersion
+      ) {
         throw new SecurityError(
           'INVALID_ARGUMENT',
           `cannot retire versions through ${throughVersion} of "${keyName}": only versions below ` +
@@ -296,7 +311,8 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
   }
 
   #find(keyName: string): NamedKey {
-    if (this.#closed) throw new SecurityError('CLOSED', `cannot use the key "${keyName}": the key manager is closed`);
+    if (this.#closed)
+      throw new SecurityError('CLOSED', `cannot use the key "${keyName}": the key manager is closed`);
     return findIn(this.#keyring, keyName);
   }
 

@@ -5,6 +5,7 @@
 // The check value, derived from the root key, tells "wrong root key" from "damaged file".
 
 import { createCipheriv, createDecipheriv, hash, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
+import { dirname } from 'node:path';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical.ts';
 import { SecurityError } from '../errors.ts';
@@ -17,7 +18,6 @@ import {
 } from '../files.ts';
 import { argon2id } from './argon2.ts';
 import { type Keyring, parseKeyring } from './keyring.ts';
-import { dirname } from 'node:path';
 
 /** Where the root key comes from: a file of 32 random bytes (made at first use, mode 0600), or a passphrase. */
 export type RootKeySource = { readonly keyFile: string } | { readonly passphrase: string };
@@ -170,7 +170,10 @@ function parseSealed(path: string, raw: Buffer): z.infer<typeof sealedFile> {
   }
   const result = sealedFile.safeParse(value);
   if (result.success) return result.data;
-  throw corrupt(path, `the file is damaged (${result.error.issues[0]?.path.join('.') || 'its form'} is wrong)`);
+  throw corrupt(
+    path,
+    `the file is damaged (${result.error.issues[0]?.path.join('.') || 'its form'} is wrong)`,
+  );
 }
 
 function unseal(path: string, root: Buffer, file: z.infer<typeof sealedFile>): Keyring {
@@ -200,7 +203,11 @@ function seal(root: Buffer, rootHeaderValue: RootHeader, keyring: Keyring): Buff
   };
   const cipher = createCipheriv('aes-256-gcm', derive(root, 'seal'), nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(Buffer.from(canonicalJson(header)));
-  const box = Buffer.concat([cipher.update(JSON.stringify(keyring), 'utf8'), cipher.final(), cipher.getAuthTag()]);
+  const box = Buffer.concat([
+    cipher.update(JSON.stringify(keyring), 'utf8'),
+    cipher.final(),
+    cipher.getAuthTag(),
+  ]);
   return Buffer.from(`${canonicalJson({ ...header, sealed: box.toString('base64') })}\n`);
 }
 
@@ -229,7 +236,9 @@ async function loadRoot(path: string, source: RootKeySource, header: RootHeader)
   throw new SecurityError(
     'ROOT_KEY_MISSING',
     `cannot open the keyring ${path}: its root key file ${source.keyFile} is missing`,
-    { hint: 'restore the root key file from your backup; without it the keys cannot be recovered by anybody' },
+    {
+      hint: 'restore the root key file from your backup; without it the keys cannot be recovered by anybody',
+    },
   );
 }
 
@@ -246,7 +255,11 @@ async function readRootFile(path: string): Promise<Buffer | undefined> {
   await requirePrivate(path);
   const root = Buffer.from(text.toString('utf8').trim(), 'base64');
   if (root.length === KEY_BYTES) return root;
-  throw new SecurityError('WRONG_ROOT_KEY', `cannot use the root key file ${path}: it does not hold 32 bytes`, {
-    hint: 'restore the root key file from your backup; nothing was changed',
-  });
+  throw new SecurityError(
+    'WRONG_ROOT_KEY',
+    `cannot use the root key file ${path}: it does not hold 32 bytes`,
+    {
+      hint: 'restore the root key file from your backup; nothing was changed',
+    },
+  );
 }

@@ -77,7 +77,10 @@ export class RateLimiter {
       });
     }
     if ((options.limit / periodMs) * 1_000 > MAX_PER_SECOND) {
-      throw new SecurityError('INVALID_ARGUMENT', 'cannot make a rate limiter for over a million requests a second');
+      throw new SecurityError(
+        'INVALID_ARGUMENT',
+        'cannot make a rate limiter for over a million requests a second',
+      );
     }
     this.#clock = options.clock ?? systemClock;
     this.#burst = burst;
@@ -99,20 +102,34 @@ export class RateLimiter {
    */
   check(client: string, cost = 1): RateLimitDecision {
     if (!Number.isInteger(cost) || cost < 0 || client.startsWith('\0')) {
-      throw new SecurityError('INVALID_ARGUMENT', `cannot check a rate limit: cost ${cost} or the client's name is invalid`);
+      throw new SecurityError(
+        'INVALID_ARGUMENT',
+        `cannot check a rate limit: cost ${cost} or the client's name is invalid`,
+      );
     }
     const now = Math.floor(this.#clock.monotonicMs() * MICROS_PER_MS);
     this.#forgetIdle(now);
-    const key = this.#arrivals.has(client) || this.#arrivals.size < this.#maxClients ? client : OVERFLOW_CLIENT;
+    const key =
+      this.#arrivals.has(client) || this.#arrivals.size < this.#maxClients ? client : OVERFLOW_CLIENT;
     const arrival = Math.max(now, this.#arrivals.get(key) ?? now);
     const newArrival = arrival + cost * this.#intervalMicros;
     const allowAt = newArrival - this.#toleranceMicros;
     if (now < allowAt) {
       const never = cost > this.#burst;
-      return this.#answer(false, arrival - now, never ? Number.POSITIVE_INFINITY : (allowAt - now) / MICROS_PER_MS);
+      return this.#answer(
+        false,
+        arrival - now,
+        never ? Number.POSITIVE_INFINITY : (allowAt - now) / MICROS_PER_MS,
+      );
     }
     if (cost > 0) this.#arrivals.set(key, newArrival);
     return this.#answer(true, newArrival - now, 0);
+  }
+
+  /** Gives back `cost` requests that turned out not to count (such as a login that succeeded). */
+  refund(client: string, cost = 1): void {
+    const arrival = this.#arrivals.get(client);
+    if (arrival !== undefined) this.#arrivals.set(client, arrival - cost * this.#intervalMicros);
   }
 
   /** Forgets what the client has used. */

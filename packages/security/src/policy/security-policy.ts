@@ -45,14 +45,22 @@ export class SecurityPolicy {
   /** See {@link createPolicy}. */
   constructor(options: PolicyOptions) {
     if (!SECURITY_LEVELS.includes(options.level)) {
-      throw new SecurityError('INVALID_ARGUMENT', `cannot create policy "${options.name}": there is no such level`, {
-        hint: `use one of ${SECURITY_LEVELS.join(', ')}`,
-      });
+      throw new SecurityError(
+        'INVALID_ARGUMENT',
+        `cannot create policy "${options.name}": there is no such level`,
+        {
+          hint: `use one of ${SECURITY_LEVELS.join(', ')}`,
+        },
+      );
     }
     if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(options.name)) {
-      throw new SecurityError('INVALID_ARGUMENT', `cannot create policy ${JSON.stringify(options.name)}: bad name`, {
-        hint: 'use 1 to 63 lower-case letters, digits and inner hyphens',
-      });
+      throw new SecurityError(
+        'INVALID_ARGUMENT',
+        `cannot create policy ${JSON.stringify(options.name)}: bad name`,
+        {
+          hint: 'use 1 to 63 lower-case letters, digits and inner hyphens',
+        },
+      );
     }
     this.name = options.name;
     this.level = options.level;

@@ -121,7 +121,8 @@ export class Redactor {
     const copy: Record<string, unknown> = {};
     for (const [name, value] of members) {
       const key = this.text(String(name));
-      const hide = isSecretName(String(name)) && value !== undefined && value !== null && typeof value !== 'boolean';
+      const hide =
+        isSecretName(String(name)) && value !== undefined && value !== null && typeof value !== 'boolean';
       Object.defineProperty(copy, key, {
         value: hide ? REPLACEMENT : this.#copy(value, depth + 1, ancestors),
         enumerable: true,

@@ -1,0 +1,20 @@
+// A witness for checkpoints: the newest one also in the state store, away from the log's files.
+
+import type { StateStore } from '@heptad/core';
+import type { CheckpointWitness } from './audit-log.ts';
+import { parseCheckpoint } from './checkpoint.ts';
+
+const KEY = '/security/audit/checkpoint';
+
+/** Keeps the newest checkpoint at `/security/audit/checkpoint`. */
+export function stateStoreWitness(store: StateStore): CheckpointWitness {
+  return {
+    load: async () => {
+      const { kvs } = await store.range({ key: KEY });
+      return kvs[0] === undefined ? undefined : parseCheckpoint(kvs[0].value);
+    },
+    save: async (checkpoint) => {
+      await store.txn({ compare: [], success: [{ op: 'put', key: KEY, value: JSON.stringify(checkpoint) }] });
+    },
+  };
+}
