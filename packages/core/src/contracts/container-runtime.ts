@@ -237,11 +237,15 @@ export interface ContainerRuntime extends AsyncDisposable {
   update(id: ContainerId, limits: ResourceLimits): Promise<void>;
   exec(id: ContainerId, options: ExecOptions): Promise<ExecSession>;
   logs(id: ContainerId, options?: LogOptions): AsyncIterable<LogLine>;
-  /** Resolves when the main process is not running (at once for `created` or `stopped`), or the container is removed. */
+  /**
+   * Resolves when the main process is not running (at once for `created`, with exit code 0, or `stopped`), or the
+   * container is removed. Rejects with the signal's reason when that aborts.
+   */
   wait(id: ContainerId, condition?: 'not-running' | 'removed', signal?: AbortSignal): Promise<ExitStatus>;
   stats(id: ContainerId): Promise<ContainerStats>;
   inspect(id: ContainerId): Promise<ContainerInfo>;
   list(filter?: ContainerFilter): Promise<ContainerInfo[]>;
+  /** Events after the one with sequence `since` (0: all that are kept); default: those from now on. Ends with the signal. */
   events(options?: { since?: number; signal?: AbortSignal }): AsyncIterable<ContainerEvent>;
   recover(): Promise<ContainerInfo[]>;
   /** Rewrites the extra lines of a container's /etc/hosts in place, while it runs. `NOT_SUPPORTED` without networks. */
