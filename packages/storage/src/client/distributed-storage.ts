@@ -137,6 +137,7 @@ export class DistributedStorage implements ObjectStore {
       replicas: this.#replicas,
       tags: this.#tags,
       background: this.#background,
+      clock,
       prefer: (candidates) => this.#prefer(candidates),
     });
     const store = options.stateStore;

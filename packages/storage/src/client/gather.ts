@@ -1,7 +1,15 @@
 // Asking replicas until every set has its quorum, without waiting for the slow ones.
 
+import type { Clock } from '@heptad/core';
 import { type QuorumFailure, quorumError, type ReplicaAnswer, replicaAnswer } from '../errors.ts';
 import type { QuorumSet } from '../placement/layout.ts';
+
+/** Rounds in which nodes that could not be reached are asked again when there is no quorum without them. */
+const MAX_ROUNDS = 3;
+/** Pause before such a round: a restarted node listens again within about this. */
+const ROUND_PAUSE_MS = 100;
+/** Failures of the way to the node rather than of the node: everything we ask is safe to ask twice. */
+const WORTH_ASKING_AGAIN = ['NODE_UNREACHABLE', 'NODE_CONNECTION_LOST', 'BUSY'];
 
 /** What to gather. */
 export interface GatherOptions<T> {
@@ -14,9 +22,10 @@ export interface GatherOptions<T> {
   /** For the error: "store orders/1". */
   readonly doing: string;
   readonly address: (node: string) => string;
-  /** Whether an error leaves it open if the node did it. Reads never do. */
+  /** For requests that change something: whether an error leaves it open if the node did it. */
   readonly mayHaveHappened?: (error: unknown) => boolean;
   readonly background: BackgroundWork;
+  readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   /** Called with each answer, also with those after the quorum. */
   readonly onAnswer?: (node: string, answer: T) => void;
@@ -40,9 +49,8 @@ export class BackgroundWork {
 
 /**
  * Asks every node of every set at once and resolves with the answers so far as soon as each set has its quorum.
- * When a set cannot have it any more it waits for the remaining
- * answers, each of which has its own time limit, and rejects with {@link quorumError}: the reader of that error wants to
- * know about every replica.
+ * When all have answered and a set lacks it, nodes that were out of reach are asked again: one may have restarted just
+ * when another died. If that does not help it rejects with {@link quorumError}, which tells of every replica.
  */
 export async function gather<T>(options: GatherOptions<T>): Promise<Map<string, T>> {
   const { sets, signal } = options;
@@ -56,36 +64,50 @@ export async function gather<T>(options: GatherOptions<T>): Promise<Map<string, 
     const asked = nodes.length;
     const needed = Math.max(...sets.map((set) => set.quorum));
     const succeeded = [...answers.keys()];
-    const outcome = happened || succeeded.length > 0 ? 'unknown' : 'failed';
     const { code, doing } = options;
+    const changes = options.mayHaveHappened !== undefined;
+    const outcome = changes && (happened || succeeded.length > 0) ? 'unknown' : 'failed';
     reject(quorumError({ code, doing, needed, asked, succeeded, failed: [...failed.values()], outcome }));
   };
-  const judge = (): void => {
-    if (sets.every((set) => count(set, answers) >= set.quorum)) resolve(new Map(answers));
-    else if (answers.size + failed.size >= nodes.length) fail();
+  const askOne = async (node: string): Promise<void> => {
+    try {
+      const answer = await options.ask(node);
+      failed.delete(node);
+      answers.set(node, answer);
+      options.onAnswer?.(node, answer);
+    } catch (error) {
+      if (options.mayHaveHappened?.(error) === true) happened = true;
+      failed.set(node, replicaAnswer(node, options.address(node), error));
+    }
+    if (!lacking(sets, answers)) resolve(new Map(answers));
   };
-  const work = nodes
-    .filter((node) => !answers.has(node))
-    .map(async (node) => {
-      try {
-        const answer = await options.ask(node);
-        answers.set(node, answer);
-        options.onAnswer?.(node, answer);
-      } catch (error) {
-        if (options.mayHaveHappened?.(error) === true) happened = true;
-        failed.set(node, replicaAnswer(node, options.address(node), error));
-      }
-      judge();
-    });
-  options.background.add(Promise.all(work));
+  const askAll = async (): Promise<void> => {
+    await Promise.all(nodes.filter((node) => !answers.has(node)).map(askOne));
+    for (
+      let round = 2;
+      round <= MAX_ROUNDS && lacking(sets, answers) && signal?.aborted !== true;
+      round += 1
+    ) {
+      const again = [...failed.values()].filter(({ code }) => WORTH_ASKING_AGAIN.includes(code));
+      if (again.length === 0) break;
+      await options.clock.sleep(ROUND_PAUSE_MS);
+      await Promise.all(again.map(({ node }) => askOne(node)));
+    }
+    if (lacking(sets, answers)) fail();
+  };
   const abort = (): void => reject(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });
   try {
-    judge();
+    if (!lacking(sets, answers)) return answers;
+    options.background.add(askAll());
     return await promise;
   } finally {
     signal?.removeEventListener('abort', abort);
   }
+}
+
+function lacking(sets: readonly QuorumSet[], answers: ReadonlyMap<string, unknown>): boolean {
+  return sets.some((set) => count(set, answers) < set.quorum);
 }
 
 function count(set: QuorumSet, among: ReadonlyMap<string, unknown>): number {

@@ -184,10 +184,11 @@ export class LayoutClient {
     sets: readonly { nodes: readonly string[]; quorum: number }[],
     ballot: string,
   ): Promise<Layout> {
-    const { replicas, background } = this.#options;
+    const { replicas, background, clock } = this.#options;
     const common = {
       sets,
       background,
+      clock,
       code: 'WRITE_FAILED' as const,
       doing: `change the layout to version ${wanted.version}`,
       address: (node: string) => this.addressOf(node),

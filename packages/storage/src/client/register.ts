@@ -9,7 +9,7 @@
 // write under way and then not see it. It is awaited, and left out only when the first phase has shown that a quorum
 // holds the version already. While data moves there are two sets of replicas and every phase needs a quorum of both.
 
-import { isHeptadError } from '@heptad/core';
+import { type Clock, isHeptadError } from '@heptad/core';
 import { StorageError } from '../errors.ts';
 import { type Tag, type TagSource, ZERO_TAG } from '../model/tag.ts';
 import type { VersionHeader } from '../model/version.ts';
@@ -21,6 +21,7 @@ export interface RegisterOptions {
   readonly replicas: ReplicaAccess;
   readonly tags: TagSource;
   readonly background: BackgroundWork;
+  readonly clock: Clock;
   /** In which order to ask nodes for bytes; the first is asked at once. */
   readonly prefer: (nodes: readonly string[]) => readonly string[];
 }
@@ -194,8 +195,8 @@ export class QuorumRegister {
   }
 
   #common(route: Route, signal: AbortSignal | undefined) {
-    const { background, replicas } = this.#options;
-    return { sets: route.sets, background, signal, address: (node: string) => replicas.address(node) };
+    const { background, replicas, clock } = this.#options;
+    return { sets: route.sets, background, clock, signal, address: (node: string) => replicas.address(node) };
   }
 }
 
