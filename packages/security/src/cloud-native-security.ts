@@ -78,6 +78,12 @@ export interface GuardedRequest {
   readonly requestId?: string;
 }
 
+/** What the audit log keeps of a request beside who, what and whether. */
+export interface RequestFacts {
+  readonly client?: string;
+  readonly requestId?: string;
+}
+
 /** What {@link CloudNativeSecurity.status} tells. */
 export interface SecurityStatus {
   readonly users: number;
@@ -260,25 +266,14 @@ export class CloudNativeSecurity implements AsyncDisposable {
   }
 
   /** Decides access and records the decision as its audit level says, before it is answered. */
-  async authorize(
+  authorize(
     principal: Principal,
     action: string,
     resource: string,
     context?: Readonly<Record<string, unknown>>,
-    more: { readonly client?: string; readonly requestId?: string } = {},
+    more: RequestFacts = {},
   ): Promise<Decision> {
-    const decision = this.access.decide(principal, action, resource, context);
-    if (!this.#worthRecording(decision, principal, action, resource)) return decision;
-    await this.record({
-      principal: { id: principal.id, type: principal.type },
-      action,
-      resource,
-      decision: decision.allowed ? 'allowed' : 'denied',
-      level: decision.auditLevel,
-      because: decision.because,
-      ...more,
-    });
-    return decision;
+    return this.#decide(principal, action, resource, { context, more, recordAll: false });
   }
 
   /** Takes one request from the client's allowance. */
@@ -311,11 +306,9 @@ export class CloudNativeSecurity implements AsyncDisposable {
     if (who === undefined) return undefined;
     const more = { client, ...(requestId === undefined ? {} : { requestId }) };
     if (!policy.requires('authorization')) return who;
-    const decision = await this.authorize(who.principal, action, resource, context, more);
-    if (decision.allowed) {
-      if (policy.requires('audit')) await this.#recordQuiet(who.principal, action, resource, decision, more);
-      return who;
-    }
+    const recordAll = policy.requires('audit');
+    const { allowed } = await this.#decide(who.principal, action, resource, { context, more, recordAll });
+    if (allowed) return who;
     throw forbidden(who.principal, action, resource);
   }
 
@@ -360,34 +353,36 @@ export class CloudNativeSecurity implements AsyncDisposable {
     await this.#ownStore?.[Symbol.asyncDispose]();
   }
 
+  async #decide(
+    principal: Principal,
+    action: string,
+    resource: string,
+    how: {
+      readonly context: Readonly<Record<string, unknown>> | undefined;
+      readonly more: RequestFacts;
+      readonly recordAll: boolean;
+    },
+  ): Promise<Decision> {
+    const decision = this.access.decide(principal, action, resource, how.context);
+    if (!how.recordAll && !this.#worthRecording(decision, principal, action, resource)) return decision;
+    await this.record({
+      principal: { id: principal.id, type: principal.type },
+      action,
+      resource,
+      decision: decision.allowed ? 'allowed' : 'denied',
+      level: decision.auditLevel,
+      because: decision.because,
+      ...how.more,
+    });
+    return decision;
+  }
+
   #worthRecording(decision: Decision, principal: Principal, action: string, resource: string): boolean {
     if (!decision.allowed) return true;
     if (decision.auditLevel === 'NONE') return false;
     return (
       decision.auditLevel !== 'LOW' || this.#lowAudit.check(`${principal.id} ${action} ${resource}`).allowed
     );
-  }
-
-  /** Under a policy that demands audit, also what the matrix alone would not keep. */
-  async #recordQuiet(
-    principal: Principal,
-    action: string,
-    resource: string,
-    decision: Decision,
-    more: { readonly client?: string; readonly requestId?: string },
-  ): Promise<void> {
-    if (decision.auditLevel === 'MEDIUM' || decision.auditLevel === 'HIGH') return;
-    const { id, type } = principal;
-    const { because, auditLevel } = decision;
-    await this.record({
-      principal: { id, type },
-      action,
-      resource,
-      decision: 'allowed',
-      level: auditLevel,
-      because,
-      ...more,
-    });
   }
 }
 

@@ -101,7 +101,8 @@ export class ChainVerifier {
     const lines = [...raw, ...(following ?? []).slice(0, 2)].map((line) => ({
       file,
       ...line,
-      ...readLine(line.bytes),
+      // Without its newline a line was not finished, whatever it looks like.
+      ...(line.terminated ? readLine(line.bytes) : { intact: false }),
     }));
     for (let index = 0; index < raw.length; index += 1) {
       const line = lines[index];
