@@ -16,6 +16,7 @@ export * from './ports/node/clock.ts';
 export * from './ports/node/disk.ts';
 export * from './ports/node/network.ts';
 export * from './ports/node/random.ts';
+export * from './ports/node/turn.ts';
 export * from './ports/random.ts';
 export * from './quantity.ts';
 export * from './resources/index.ts';

@@ -1,0 +1,7 @@
+// State stores: `@heptad/storage/state`.
+
+export { Election, type ElectionOptions, type Leader, type Leadership } from '@heptad/core';
+export type { BackupProgress } from './sqlite-backup.ts';
+export { checkStateFile, restoreStateFile } from './sqlite-file.ts';
+export type { HistoryOptions } from './sqlite-maintenance.ts';
+export { SqliteStateStore, type SqliteStateStoreOptions } from './sqlite-store.ts';
