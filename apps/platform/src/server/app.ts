@@ -1,0 +1,106 @@
+// The Fastify application: zod validation, problem details, access control on every route, OpenAPI.
+
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import websocket from '@fastify/websocket';
+import { HeptadError, type Principal } from '@heptad/core';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, type RawServerDefault } from 'fastify';
+import { jsonSchemaTransform, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { toProblem } from './problem.ts';
+
+/** What a route needs: `public`, or the right to do `action` on `resource`. */
+export type RouteAccess = 'public' | { readonly resource: string; readonly action: 'read' | 'write' | 'execute' };
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    access?: RouteAccess;
+  }
+  interface FastifyRequest {
+    /** Who asks; set by the access hook on every route that is not public. */
+    principal: Principal | undefined;
+  }
+}
+
+/** Our Fastify, with zod types. */
+export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;
+
+/** Who may pass: authenticates the token, decides, limits and audits. */
+export interface Gate {
+  authenticate(token: string): Promise<Principal>;
+  /** Throws `FORBIDDEN` or `RATE_LIMITED`; audits as the decision says. */
+  admit(principal: Principal, access: { resource: string; action: string }, request: { method: string; path: string; address: string }): Promise<void>;
+  /** Throws `RATE_LIMITED` for a client that is not known yet. */
+  admitAnonymous(address: string): void;
+}
+
+/** The largest JSON body; object uploads and OTLP have limits of their own. */
+const BODY_LIMIT_BYTES = 4 * 1024 * 1024;
+
+function bearerOf(request: FastifyRequest): string | undefined {
+  const header = request.headers.authorization;
+  if (header?.startsWith('Bearer ')) return header.slice(7);
+  // A browser cannot set headers on a WebSocket: the token travels as a subprotocol.
+  const protocols = request.headers['sec-websocket-protocol'];
+  const offered = typeof protocols === 'string' ? protocols.split(',').map((text) => text.trim()) : [];
+  const token = offered.find((text) => text.startsWith('bearer.'));
+  return token?.slice('bearer.'.length);
+}
+
+/** Builds the application; routes are added by the caller. Every route must say its access, or it is refused at start. */
+export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<App> {
+  const fastify = Fastify({ loggerInstance: logger, bodyLimit: BODY_LIMIT_BYTES, forceCloseConnections: true, routerOptions: { maxParamLength: 2048 }, disableRequestLogging: true });
+  fastify.setValidatorCompiler(validatorCompiler);
+  fastify.setSerializerCompiler(serializerCompiler);
+  const app = fastify.withTypeProvider<ZodTypeProvider>();
+
+  app.decorateRequest('principal', undefined);
+  app.addHook('onRoute', (route) => {
+    if (route.config?.access === undefined) {
+      const inherited = route.url.startsWith('/docs') || route.method === 'HEAD' || route.method === 'OPTIONS';
+      if (!inherited) throw new HeptadError('ROUTE_WITHOUT_ACCESS', `route ${String(route.method)} ${route.url} does not say who may use it`);
+    }
+  });
+  app.addHook('onRequest', async (request) => {
+    const access = request.routeOptions.config.access ?? 'public';
+    if (access === 'public') {
+      if (request.method === 'POST') gate.admitAnonymous(request.ip);
+      return;
+    }
+    const token = bearerOf(request);
+    if (token === undefined) {
+      gate.admitAnonymous(request.ip);
+      throw new HeptadError('UNAUTHENTICATED', `${request.method} ${request.url.split('?')[0]} needs a token and the request has none`, {
+        hint: 'send "Authorization: Bearer TOKEN"; POST /api/v1/auth/login gives one',
+      });
+    }
+    request.principal = await gate.authenticate(token);
+    await gate.admit(request.principal, access, { method: request.method, path: request.url.split('?')[0] ?? '', address: request.ip });
+  });
+  app.setErrorHandler((error, request, reply) => {
+    const problem = toProblem(error);
+    if (problem.status >= 500) request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    if (problem.code === 'RATE_LIMITED') {
+      const retryAfterMs = Number(problem.details?.retryAfterMs ?? 1000);
+      reply.header('retry-after', String(Math.ceil(retryAfterMs / 1000)));
+    }
+    return reply.status(problem.status).type('application/problem+json').send(JSON.stringify(problem));
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const problem = toProblem(
+      new HeptadError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`, { hint: 'GET /openapi.json lists what there is' }),
+    );
+    return reply.status(404).type('application/problem+json').send(JSON.stringify(problem));
+  });
+  await app.register(websocket);
+  await app.register(swagger, {
+    openapi: {
+      info: { title: 'Heptad', version: '0.1.0', description: 'The API of a Heptad platform.' },
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
+      security: [{ bearer: [] }],
+    },
+    transform: jsonSchemaTransform,
+  });
+  await app.register(swaggerUi, { routePrefix: '/docs' });
+  return app;
+}

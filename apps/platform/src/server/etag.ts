@@ -1,0 +1,18 @@
+// ETag and If-Match: the resource's revision, quoted.
+
+import { invalidArgument } from '@heptad/core';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+/** Sets the ETag of a resource's answer. */
+export function setEtag(reply: FastifyReply, resource: { readonly revision: number }): void {
+  reply.header('etag', `"${resource.revision}"`);
+}
+
+/** The revision an If-Match header demands; `*` and no header demand none. */
+export function ifRevisionOf(request: FastifyRequest): { ifRevision?: number } {
+  const header = request.headers['if-match'];
+  if (header === undefined || header === '*') return {};
+  const match = /^(?:W\/)?"(\d+)"$/.exec(header);
+  if (match === null) throw invalidArgument(`If-Match "${header}" is no revision`, 'send the ETag of an earlier answer, such as "17"');
+  return { ifRevision: Number(match[1]) };
+}

@@ -1,0 +1,108 @@
+// Errors as RFC 9457 problem details: one table from code to HTTP status.
+
+import { errorMessage, type HeptadError, isHeptadError } from '@heptad/core';
+
+/** What a client gets as `application/problem+json`. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: string;
+  readonly hint?: string;
+  readonly retryable: boolean;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+const STATUS_OF_CODE: Readonly<Record<string, number>> = {
+  INVALID_ARGUMENT: 400,
+  INVALID_RESOURCE: 400,
+  INVALID_QUANTITY: 400,
+  INVALID_SERVICE: 400,
+  COMPOSE_INVALID: 400,
+  QUERY_INVALID: 400,
+  EXPERIMENT_INVALID: 400,
+  UNAUTHENTICATED: 401,
+  AUTHENTICATION_FAILED: 401,
+  TOKEN_INVALID: 401,
+  TOKEN_EXPIRED: 401,
+  FORBIDDEN: 403,
+  ACCESS_DENIED: 403,
+  POLICY_VIOLATION: 403,
+  NOT_FOUND: 404,
+  CONTAINER_NOT_FOUND: 404,
+  OBJECT_NOT_FOUND: 404,
+  TRACE_NOT_FOUND: 404,
+  REVISION_CONFLICT: 409,
+  NAME_IN_USE: 409,
+  PORT_IN_USE: 409,
+  ILLEGAL_TRANSITION: 409,
+  PRECONDITION_FAILED: 412,
+  REQUEST_TOO_LARGE: 413,
+  RATE_LIMITED: 429,
+  NOT_SUPPORTED: 501,
+  INSUFFICIENT_SPACE: 507,
+  UNAVAILABLE: 503,
+  WRITE_FAILED: 503,
+  READ_FAILED: 503,
+  TIMEOUT: 504,
+};
+
+function titleOf(code: string): string {
+  const words = code.toLowerCase().replaceAll('_', ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function problemOfHeptadError(error: HeptadError): Problem {
+  const status = STATUS_OF_CODE[error.code] ?? 500;
+  return {
+    type: `https://heptad.dev/errors/${error.code}`,
+    title: titleOf(error.code),
+    status,
+    detail: error.message,
+    code: error.code,
+    retryable: error.retryable,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    ...(Object.keys(error.details).length === 0 ? {} : { details: error.details }),
+  };
+}
+
+interface ValidationIssue {
+  readonly instancePath?: string;
+  readonly message?: string;
+}
+
+function validationIssues(error: unknown): readonly ValidationIssue[] | undefined {
+  if (typeof error !== 'object' || error === null || !('validation' in error) || !Array.isArray(error.validation)) return undefined;
+  return error.validation;
+}
+
+/** Any thrown value as a problem. What we did not foresee is a 500 without internals in it. */
+export function toProblem(error: unknown): Problem {
+  if (isHeptadError(error)) return problemOfHeptadError(error);
+  const issues = validationIssues(error);
+  if (issues !== undefined) {
+    const problems = issues.map((issue) => `${issue.instancePath || '(body)'}: ${issue.message ?? 'invalid'}`);
+    return {
+      type: 'https://heptad.dev/errors/INVALID_ARGUMENT',
+      title: 'Invalid argument',
+      status: 400,
+      detail: `the request is not valid: ${problems.join('; ')}`,
+      code: 'INVALID_ARGUMENT',
+      retryable: false,
+      hint: 'compare it with /openapi.json',
+      details: { problems },
+    };
+  }
+  // Fastify's own refusals (no such route, body too large, bad JSON) carry their status.
+  const status = typeof error === 'object' && error !== null && 'statusCode' in error ? Number(error.statusCode) : 500;
+  const own = status >= 400 && status < 500;
+  return {
+    type: 'about:blank',
+    title: own ? 'Bad request' : 'Internal error',
+    status: own ? status : 500,
+    detail: own ? errorMessage(error) : 'the server failed to handle this request; its log says why',
+    code: own ? 'BAD_REQUEST' : 'INTERNAL',
+    retryable: false,
+  };
+}

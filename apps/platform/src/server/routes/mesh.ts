@@ -1,0 +1,66 @@
+// /mesh: endpoints, routes (traffic rules), policies, and calling a service as the mesh does.
+
+import { type EndpointResource, networkPolicySpec, resourceName, trafficRuleSpec } from '@heptad/core';
+import { z } from 'zod';
+import type { App } from '../app.ts';
+import { ifRevisionOf, setEtag } from '../etag.ts';
+import { page, pageQuery } from '../paging.ts';
+import type { ServerParts } from '../parts.ts';
+
+const nameParams = z.object({ name: resourceName });
+const callBody = z.object({
+  service: resourceName,
+  path: z.string().startsWith('/').default('/'),
+  method: z.string().default('GET'),
+  headers: z.record(z.string(), z.string()).default({}),
+  body: z.string().optional(),
+});
+
+/** What a service may answer through `/mesh/call`; more is cut off with an error. */
+const CALL_BODY_LIMIT_BYTES = 4 * 1024 * 1024;
+const CALL_TIMEOUT_MS = 30_000;
+
+/** Adds the routes. */
+export function meshRoutes(app: App, parts: ServerParts): void {
+  const { Endpoint, NetworkPolicy, TrafficRule } = parts.resources;
+  const read = { config: { access: { resource: 'mesh', action: 'read' } } } as const;
+  const write = { config: { access: { resource: 'mesh', action: 'write' } } } as const;
+
+  app.get('/api/v1/mesh/endpoints', { ...read, schema: { querystring: pageQuery } }, async (request) => page<EndpointResource>((await Endpoint.list()).items, request.query));
+
+  app.get('/api/v1/mesh/policies', { ...read, schema: { querystring: pageQuery } }, async (request) => page((await NetworkPolicy.list()).items, request.query));
+  app.get('/api/v1/mesh/policies/:name', { ...read, schema: { params: nameParams } }, async (request) => NetworkPolicy.get(request.params.name));
+  app.put('/api/v1/mesh/policies/:name', { ...write, schema: { params: nameParams, body: z.object({ spec: networkPolicySpec }) } }, async (request, reply) => {
+    const policy = await NetworkPolicy.apply({ name: request.params.name, spec: request.body.spec, status: {} }, ifRevisionOf(request));
+    setEtag(reply, policy);
+    return policy;
+  });
+  app.delete('/api/v1/mesh/policies/:name', { ...write, schema: { params: nameParams } }, async (request, reply) => {
+    await NetworkPolicy.remove(request.params.name);
+    return reply.status(204).send();
+  });
+
+  app.get('/api/v1/mesh/routes', { ...read, schema: { querystring: pageQuery } }, async (request) => page((await TrafficRule.list()).items, request.query));
+  app.get('/api/v1/mesh/routes/:name', { ...read, schema: { params: nameParams } }, async (request) => TrafficRule.get(request.params.name));
+  app.put('/api/v1/mesh/routes/:name', { ...write, schema: { params: nameParams, body: z.object({ spec: trafficRuleSpec }) } }, async (request, reply) => {
+    const rule = await TrafficRule.apply({ name: request.params.name, spec: request.body.spec, status: {} }, ifRevisionOf(request));
+    setEtag(reply, rule);
+    return rule;
+  });
+  app.delete('/api/v1/mesh/routes/:name', { ...write, schema: { params: nameParams } }, async (request, reply) => {
+    await TrafficRule.remove(request.params.name);
+    return reply.status(204).send();
+  });
+
+  app.post('/api/v1/mesh/call', { ...write, schema: { body: callBody } }, async (request) => {
+    const { service, path, method, headers, body } = request.body;
+    const answer = await parts.meshClient.fetch(`http://${service}${path}`, {
+      method,
+      headers,
+      signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+      ...(body === undefined ? {} : { body }),
+    });
+    const text = (await answer.text()).slice(0, CALL_BODY_LIMIT_BYTES);
+    return { status: answer.status, headers: Object.fromEntries(answer.headers.entries()), body: text };
+  });
+}

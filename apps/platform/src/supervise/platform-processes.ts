@@ -1,0 +1,31 @@
+// The processes of a one-machine platform: `up` keeps server and agent; the agent keeps proxy and storage nodes.
+
+import { join } from 'node:path';
+import { environmentOf, type PlatformConfig, platformPaths } from '../config.ts';
+import { type KeeperListener, ProcessKeeper } from './process-keeper.ts';
+import { selfCommand } from './self.ts';
+
+/** A keeper of one part of the platform, with its log and pid file in their places. */
+export function keeperOf(config: PlatformConfig, name: string, words: readonly string[], extra: Record<string, string>, onEvent: KeeperListener): ProcessKeeper {
+  const paths = platformPaths(config.home);
+  return new ProcessKeeper(
+    {
+      name,
+      ...selfCommand(words),
+      environment: { ...environmentOf(config), ...extra },
+      logFile: join(paths.logs, `${name}.log`),
+      pidFile: join(paths.run, `${name}.pid`),
+    },
+    { onEvent },
+  );
+}
+
+/** Names of the storage nodes of this machine. */
+export function storageNodeIds(config: PlatformConfig): string[] {
+  return Array.from({ length: config.storage.nodes }, (_, index) => `storage-${index + 1}`);
+}
+
+/** Every part that may have a pid file, in the order they should end. */
+export function partNames(config: PlatformConfig): string[] {
+  return ['up', 'agent', 'proxy', ...storageNodeIds(config), 'server'];
+}
