@@ -39,7 +39,7 @@ it('guards: rate limit, identity, access and what the policy demands, each with 
   );
   expect(flood.filter((code) => code === 'RATE_LIMITED').length).toBeGreaterThan(90);
 
-  const { items } = await security.auditLogs({ resource: 'config' });
+  const { records: items } = await security.auditLogs({ resource: 'config' });
   expect(items.map(({ event }) => [event.principal.id, event.decision])).toEqual([
     ['admin', 'allowed'],
     ['eve', 'denied'],
@@ -84,7 +84,7 @@ it('records every login, failed ones without what was typed as the name', async 
   await security.authenticate({ ...first, client: '192.0.2.1' });
   await codeOf(security.authenticate({ username: 'admin', password: 'wrong' }));
   await codeOf(security.authenticate({ username: 'my-secret-password', password: 'admin' }));
-  const { items } = await security.auditLogs({ action: 'login' });
+  const { records: items } = await security.auditLogs({ action: 'login' });
   expect(items.map(({ event }) => [event.principal.id, event.decision, event.because?.[0]])).toEqual([
     ['unknown', 'denied', 'AUTHENTICATION_FAILED'],
     ['admin', 'denied', 'AUTHENTICATION_FAILED'],
@@ -97,5 +97,5 @@ it('records the first of repeated LOW reads, not every poll of a console', async
   await using _ = security;
   const { principal } = await security.authenticate(first);
   for (let poll = 0; poll < 50; poll += 1) await security.authorize(principal, 'read', 'services');
-  expect((await security.auditLogs({ resource: 'services' })).items).toHaveLength(1);
+  expect((await security.auditLogs({ resource: 'services' })).records).toHaveLength(1);
 });

@@ -16,6 +16,7 @@ export { stateStoreWitness } from './audit/witness.ts';
 export { canonicalJson } from './canonical.ts';
 export * from './cloud-native-security.ts';
 export * from './errors.ts';
+export { generatePassword } from './identity/password.ts';
 export {
   type ApiToken,
   type Authenticated,

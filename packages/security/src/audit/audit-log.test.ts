@@ -96,15 +96,15 @@ describe('AuditLog', () => {
     await open.append(
       event('logs/web', { principal: { id: 'bob', type: 'user' }, level: 'MEDIUM', decision: 'denied' }),
     );
-    expect((await open.query({ principal: 'bob' })).items.map((record) => record.seq)).toEqual([31]);
-    expect((await open.query({ level: 'HIGH', limit: 2 })).items.map((record) => record.seq)).toEqual([
+    expect((await open.query({ principal: 'bob' })).records.map((record) => record.seq)).toEqual([31]);
+    expect((await open.query({ level: 'HIGH', limit: 2 })).records.map((record) => record.seq)).toEqual([
       30, 29,
     ]);
-    expect((await open.query({ resource: 'logs', decision: 'denied' })).items).toHaveLength(1);
+    expect((await open.query({ resource: 'logs', decision: 'denied' })).records).toHaveLength(1);
     const seen: number[] = [];
     for (let before: number | undefined = 1_000; before !== undefined; ) {
       const page: Awaited<ReturnType<typeof open.query>> = await open.query({ before, limit: 7 });
-      seen.push(...page.items.map((record) => record.seq));
+      seen.push(...page.records.map((record) => record.seq));
       before = page.nextCursor;
     }
     expect(seen).toEqual(Array.from({ length: 31 }, (_, index) => 31 - index));
@@ -163,6 +163,15 @@ describe('tampering', () => {
     );
     await log.replace(original.split('\n'));
     expect((await log.verify()).intact).toBe(true);
+  });
+
+  it('says in a sentence what it found', async () => {
+    const log = await made(3);
+    expect((await log.verify()).message).toBe('intact: 3 records, the newest is 3, signed through 3');
+    await log.replace((await log.lines()).toSpliced(1, 1));
+    expect((await log.verify()).message).toMatch(
+      /^NOT intact: record 2 was removed before record 3 \(audit-00000001.jsonl, byte \d+\)$/,
+    );
   });
 
   it('finds removed records', async () => {
@@ -266,7 +275,7 @@ describe('crashes', () => {
       });
       {
         await using open = await AuditLog.open(log.options);
-        expect((await open.query({ limit: 1 })).items[0]?.event).toMatchObject({
+        expect((await open.query({ limit: 1 })).records[0]?.event).toMatchObject({
           action: 'audit.recover',
           details: { cutOffBytes: tail.length },
         });

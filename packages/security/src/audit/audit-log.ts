@@ -19,7 +19,7 @@ import { type Checkpoint, signCheckpoint } from './checkpoint.ts';
 import { openTail, type Tail } from './open-tail.ts';
 import { type AuditEvent, type AuditRecord, chainRecord, parseAuditEvent } from './record.ts';
 import { CHECKPOINT_FILE, segmentName } from './segments.ts';
-import type { AuditVerification } from './verify.ts';
+import { type AuditVerification, describeVerification } from './verify.ts';
 
 /** Small enough to be read at once when verified, large enough that files stay few. */
 const SEGMENT_BYTES = 16 * 1024 * 1024;
@@ -222,7 +222,8 @@ export class AuditLog implements AsyncDisposable {
       offset: this.#tail.bytes,
       message: `the log ends at record ${found.head.seq}, but record ${this.#tail.seq} was written: records ${from} to ${this.#tail.seq} were cut off`,
     };
-    return { ...found, intact: false, findings: [...found.findings, missing] };
+    const corrected = { ...found, intact: false, findings: [...found.findings, missing] };
+    return { ...corrected, message: describeVerification(corrected) };
   }
 
   #inTurn(work: () => Promise<void>): Promise<void> {

@@ -77,7 +77,7 @@ export interface AuditQuery {
 
 /** A page of records, newest first. */
 export interface AuditPage {
-  readonly items: readonly AuditRecord[];
+  readonly records: readonly AuditRecord[];
   /** For `before` of the next page; absent at the end. */
   readonly nextCursor?: number;
 }
@@ -85,17 +85,17 @@ export interface AuditPage {
 /** Reads records, newest first. Lines that are not intact are left out here; verification tells of them. */
 export async function queryAuditLog(disk: Disk, directory: string, query: AuditQuery): Promise<AuditPage> {
   const limit = Math.min(Math.max(1, Math.floor(query.limit ?? DEFAULT_PAGE)), MAX_PAGE);
-  const items: AuditRecord[] = [];
+  const records: AuditRecord[] = [];
   for (const segment of (await listSegments(disk, directory)).reverse()) {
     const lines = splitLines(await readWhole(disk, join(directory, segmentName(segment))));
     for (const line of lines.reverse()) {
       const { record, intact } = readLine(line.bytes);
       if (record === undefined || !intact || !line.terminated || !meets(record, query)) continue;
-      if (items.length === limit) return { items, nextCursor: items.at(-1)?.seq ?? 0 };
-      items.push(record);
+      if (records.length === limit) return { records, nextCursor: records.at(-1)?.seq ?? 0 };
+      records.push(record);
     }
   }
-  return { items };
+  return { records };
 }
 
 function meets(record: AuditRecord, query: AuditQuery): boolean {

@@ -47,6 +47,22 @@ export interface AuditVerification {
   readonly findings: readonly AuditFinding[];
   /** Findings that were not kept because there were too many. */
   readonly moreFindings: number;
+  /** The result as a sentence for people. */
+  readonly message: string;
+}
+
+/** The result as a sentence: intact through which record, or the first thing that is wrong and where. */
+export function describeVerification(found: Omit<AuditVerification, 'message'>): string {
+  const { findings, head, signedThrough } = found;
+  if (found.intact) {
+    const torn =
+      findings.length > 0 ? '; the last write was cut off by a crash and was never acknowledged' : '';
+    return `intact: ${found.records} records, the newest is ${head.seq}, signed through ${signedThrough}${torn}`;
+  }
+  const [first] = findings.filter((finding) => finding.kind !== 'torn');
+  const more = findings.length + found.moreFindings - 1;
+  const where = first === undefined ? '' : `: ${first.message} (${first.file}, byte ${first.offset})`;
+  return `NOT intact${where}${more > 0 ? `, and ${more} more findings` : ''}`;
 }
 
 interface Line {
@@ -139,7 +155,7 @@ export class ChainVerifier {
           `records ${this.#seq + 1} to ${beyond.seq} were cut off`,
       );
     }
-    return {
+    const found = {
       intact: this.#moreFindings === 0 && this.#findings.every((finding) => finding.kind === 'torn'),
       records: this.#records,
       head: { seq: this.#seq, hash: this.#lastHash },
@@ -148,6 +164,7 @@ export class ChainVerifier {
       findings: this.#findings,
       moreFindings: this.#moreFindings,
     };
+    return { ...found, message: describeVerification(found) };
   }
 
   #line(line: Line, next: Line | undefined, afterNext: Line | undefined): void {
