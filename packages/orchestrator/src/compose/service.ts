@@ -1,0 +1,383 @@
+// One service of a Compose file -> its spec.
+
+import type { ServiceSpec } from '@heptad/core';
+import { serviceSpec } from '@heptad/core';
+import type { DeclaredContent } from './contents.ts';
+import { readMounted } from './contents.ts';
+import type { Cursor } from './cursor.ts';
+import { type DeployPart, readDeploy, readReplicas, readRestart } from './deploy.ts';
+import { readEnvFiles, readKeyValues } from './environment.ts';
+import { readServiceExtension, type ServiceExtension } from './extension.ts';
+import type { FileShelf } from './files.ts';
+import { readHealthcheck } from './health.ts';
+import { type PlacedPort, readExpose, readPorts } from './ports.ts';
+import type { ComposeBuild } from './types.ts';
+import { UNSUPPORTED_SERVICE_KEYS } from './unsupported.ts';
+import { readTmpfs, readVolumes } from './volumes.ts';
+import { words } from './words.ts';
+
+/** What services are read against. */
+export interface ServiceScope {
+  readonly project: string;
+  readonly volumes: ReadonlyMap<string, string>;
+  readonly networks: ReadonlySet<string>;
+  readonly configs: ReadonlyMap<string, DeclaredContent>;
+  readonly secrets: ReadonlyMap<string, DeclaredContent>;
+  readonly files: FileShelf;
+  readonly pathOf: (text: string) => string;
+}
+
+/** A dependency and where it was written. */
+export interface PlacedDependency {
+  readonly service: string;
+  readonly condition: ServiceSpec['dependencies'][number]['condition'];
+  readonly at: Cursor;
+}
+
+/** A service as read; `spec` undefined when something is wrong with it. */
+export interface ReadService {
+  readonly name: string;
+  readonly at: Cursor;
+  readonly spec: ServiceSpec | undefined;
+  readonly build: ComposeBuild | undefined;
+  readonly ports: readonly PlacedPort[];
+  readonly dependencies: readonly PlacedDependency[];
+  readonly extension: ServiceExtension;
+}
+
+/** The parts of a service, filled in key by key. */
+interface Parts {
+  image: string | undefined;
+  build: ComposeBuild | undefined;
+  command: string[] | undefined;
+  entrypoint: string[] | undefined;
+  environment: Record<string, string>;
+  envFile: Record<string, string>;
+  labels: Record<string, string>;
+  ports: PlacedPort[];
+  dependencies: PlacedDependency[];
+  volumes: ServiceSpec['volumes'];
+  files: ServiceSpec['files'];
+  networks: string[];
+  healthCheck: ServiceSpec['healthCheck'];
+  scale: number | undefined;
+  extension: ServiceExtension;
+  more: Partial<Pick<ServiceSpec, 'user' | 'workingDirectory' | 'readOnlyRootfs' | 'stopGraceMs'>>;
+}
+
+/** Reads one service. */
+export function readService(name: string, cursor: Cursor, at: Cursor, scope: ServiceScope): ReadService {
+  const before = cursor.reading.problems.length;
+  const deploy: DeployPart = { limits: {}, requests: {} };
+  const parts: Parts = {
+    image: undefined,
+    build: undefined,
+    command: undefined,
+    entrypoint: undefined,
+    environment: {},
+    envFile: {},
+    labels: {},
+    ports: [],
+    dependencies: [],
+    volumes: [],
+    files: [],
+    networks: [],
+    healthCheck: undefined,
+    scale: undefined,
+    extension: {},
+    more: {},
+  };
+  cursor.fields(
+    {
+      ...processFields(parts, scope),
+      ...connectionFields(name, parts, scope),
+      ...deployFields(parts, deploy),
+    },
+    UNSUPPORTED_SERVICE_KEYS,
+  );
+  if (cursor.isMap && cursor.get('image') === undefined && cursor.get('build') === undefined) {
+    at.problem('has neither image nor build', 'write image: name:tag, or build: ./directory');
+  }
+  const clean = cursor.reading.problems.length === before;
+  const spec = clean ? assemble(name, parts, deploy, scope, at) : undefined;
+  const { build, ports, dependencies, extension } = parts;
+  return { name, at, spec, build, ports, dependencies, extension };
+}
+
+type Fields = Record<string, (value: Cursor) => void>;
+
+function processFields(parts: Parts, scope: ServiceScope): Fields {
+  const setText = (key: 'user' | 'workingDirectory') => (value: Cursor) => {
+    const text = value.text();
+    if (text !== undefined) parts.more[key] = text;
+  };
+  return {
+    image: (value) => {
+      const image = value.empty ? '' : value.text('an image reference');
+      if (image !== undefined && image.trim() === '')
+        value.problem('must not be empty', 'write image: name:tag');
+      parts.image = image;
+    },
+    build: (value) => {
+      parts.build = readBuild(value, scope);
+    },
+    command: (value) => {
+      parts.command = readCommand(value);
+    },
+    entrypoint: (value) => {
+      parts.entrypoint = readCommand(value);
+    },
+    environment: (value) => {
+      if (!value.empty) parts.environment = readKeyValues(value, true);
+    },
+    env_file: (value) => {
+      parts.envFile = readEnvFiles(value, scope.files, scope.pathOf);
+    },
+    labels: (value) => {
+      if (!value.empty) parts.labels = readKeyValues(value, false);
+    },
+    user: setText('user'),
+    working_dir: setText('workingDirectory'),
+    read_only: (value) => {
+      parts.more.readOnlyRootfs = value.boolean() ?? false;
+    },
+    stop_grace_period: (value) => {
+      const ms = value.duration();
+      if (ms !== undefined) parts.more.stopGraceMs = ms;
+    },
+    healthcheck: (value) => {
+      parts.healthCheck = readHealthcheck(value);
+    },
+  };
+}
+
+function connectionFields(name: string, parts: Parts, scope: ServiceScope): Fields {
+  const volumeScope = {
+    project: scope.project,
+    service: name,
+    declared: scope.volumes,
+    pathOf: scope.pathOf,
+  };
+  return {
+    ports: (value) => void parts.ports.push(...readPorts(value)),
+    expose: (value) => void parts.ports.push(...readExpose(value)),
+    volumes: (value) => void parts.volumes.push(...readVolumes(value, volumeScope)),
+    tmpfs: (value) => void parts.volumes.push(...readTmpfs(value)),
+    configs: (value) => void parts.files.push(...readMounted(value, 'config', scope.configs)),
+    secrets: (value) => void parts.files.push(...readMounted(value, 'secret', scope.secrets)),
+    depends_on: (value) => {
+      parts.dependencies = readDependencies(value);
+    },
+    networks: (value) => {
+      parts.networks = readNetworks(value, scope.networks);
+    },
+  };
+}
+
+function deployFields(parts: Parts, deploy: DeployPart): Fields {
+  const amount =
+    (set: (value: number) => void, read: (value: Cursor) => number | undefined) => (value: Cursor) => {
+      const number = read(value);
+      if (number !== undefined) set(number);
+    };
+  return {
+    deploy: (value) => readDeploy(value, deploy),
+    restart: (value) => readRestart(value, deploy),
+    scale: (value) => {
+      parts.scale = readReplicas(value);
+    },
+    cpus: amount(
+      (cpu) => Object.assign(deploy.limits, { cpuMillis: cpu }),
+      (value) => value.cpu(),
+    ),
+    mem_limit: amount(
+      (bytes) => Object.assign(deploy.limits, { memoryBytes: bytes }),
+      (value) => value.bytes(),
+    ),
+    mem_reservation: amount(
+      (bytes) => Object.assign(deploy.requests, { memoryBytes: bytes }),
+      (value) => value.bytes(),
+    ),
+    pids_limit: amount(
+      (pids) => Object.assign(deploy.limits, { pids }),
+      (value) => value.integer({ min: 1, max: 4_194_304 }, 'a number of processes'),
+    ),
+    'x-heptad': (value) => {
+      parts.extension = readServiceExtension(value, deploy);
+    },
+  };
+}
+
+function assemble(
+  name: string,
+  parts: Parts,
+  deploy: DeployPart,
+  scope: ServiceScope,
+  at: Cursor,
+): ServiceSpec | undefined {
+  const { extension } = parts;
+  // An exposed port that is also published is one port.
+  const published = new Set(
+    parts.ports.flatMap(({ port }) => (port.published === undefined ? [] : [port.name])),
+  );
+  const ports = parts.ports
+    .map(({ port }) => port)
+    .filter((port) => port.published !== undefined || !published.has(port.name));
+  const image = parts.image ?? `${scope.project}-${name}`;
+  const parsed = serviceSpec.safeParse({
+    image,
+    replicas: parts.scale ?? deploy.replicas ?? 1,
+    ...(parts.command === undefined ? {} : { command: parts.command }),
+    ...(parts.entrypoint === undefined ? {} : { entrypoint: parts.entrypoint }),
+    resources: {
+      requests: { cpuMillis: 0, memoryBytes: 0, storageBytes: 0, networkMbps: 0, ...deploy.requests },
+      limits: deploy.limits,
+    },
+    ports,
+    environment: { ...parts.envFile, ...parts.environment },
+    ...(extension.secretEnvironment === undefined ? {} : { secretEnvironment: extension.secretEnvironment }),
+    files: parts.files,
+    healthCheck: extension.healthCheck ?? parts.healthCheck,
+    dependencies: parts.dependencies.map(({ service, condition }) => ({ service, condition })),
+    version: extension.version ?? imageTag(image),
+    labels: { ...parts.labels, ...deploy.labels },
+    volumes: parts.volumes,
+    networks: parts.networks,
+    constraints: deploy.constraints ?? [],
+    update: deploy.update ?? {},
+    restart: deploy.restart ?? {},
+    ...parts.more,
+    ...(extension.runtime === undefined ? {} : { runtime: extension.runtime }),
+    ...(extension.trafficMode === undefined ? {} : { trafficMode: extension.trafficMode }),
+    ...(extension.facilities === undefined ? {} : { facilities: extension.facilities }),
+  });
+  if (parsed.success) return parsed.data;
+  for (const issue of parsed.error.issues) {
+    at.problem(`${issue.path.map(String).join('.')}: ${issue.message}`);
+  }
+  return undefined;
+}
+
+/** The version traffic rules select by, unless one is given: the image's tag. */
+function imageTag(image: string): string {
+  const name = image.slice(image.lastIndexOf('/') + 1).split('@')[0] ?? '';
+  const colon = name.indexOf(':');
+  return colon < 0 ? '1' : name.slice(colon + 1);
+}
+
+function readCommand(cursor: Cursor): string[] | undefined {
+  if (cursor.empty) return undefined;
+  if (cursor.isList) return cursor.texts();
+  const text = cursor.text('a command, or a list of its words');
+  if (text === undefined) return undefined;
+  const split = words(text);
+  if (typeof split !== 'string') return split;
+  return cursor.problem(split, 'write the command as a list of words');
+}
+
+function readBuild(cursor: Cursor, scope: ServiceScope): ComposeBuild | undefined {
+  if (!cursor.isMap) {
+    const context = cursor.text('a directory');
+    return context === undefined ? undefined : { context: scope.pathOf(context), args: {} };
+  }
+  let context: string | undefined;
+  let dockerfile: string | undefined;
+  let target: string | undefined;
+  let args: Record<string, string> = {};
+  cursor.fields(
+    {
+      context: (value) => {
+        context = value.text('a directory');
+      },
+      dockerfile: (value) => {
+        dockerfile = value.text('a file');
+      },
+      target: (value) => {
+        target = value.text('a stage');
+      },
+      args: (value) => {
+        args = readKeyValues(value, true);
+      },
+    },
+    Object.fromEntries(
+      [
+        'additional_contexts',
+        'cache_from',
+        'cache_to',
+        'dockerfile_inline',
+        'entitlements',
+        'extra_hosts',
+        'isolation',
+        'labels',
+        'network',
+        'no_cache',
+        'platforms',
+        'privileged',
+        'provenance',
+        'pull',
+        'sbom',
+        'secrets',
+        'shm_size',
+        'ssh',
+        'tags',
+        'ulimits',
+      ].map((key) => [key, '']),
+    ),
+  );
+  return {
+    context: scope.pathOf(context ?? '.'),
+    args,
+    ...(dockerfile === undefined ? {} : { dockerfile }),
+    ...(target === undefined ? {} : { target }),
+  };
+}
+
+const CONDITIONS = {
+  service_started: 'started',
+  service_healthy: 'healthy',
+  service_completed_successfully: 'completed',
+} as const;
+
+function readDependencies(cursor: Cursor): PlacedDependency[] {
+  if (cursor.isList) {
+    return cursor.items().flatMap((item) => {
+      const service = item.text('the name of a service');
+      return service === undefined ? [] : [{ service, condition: 'started' as const, at: item }];
+    });
+  }
+  return cursor.entries('a mapping, or a list of services').map(({ key, value, at }) => {
+    let condition: PlacedDependency['condition'] = 'started';
+    value.fields({
+      condition: (word) => {
+        const found = word.choice(['service_started', 'service_healthy', 'service_completed_successfully']);
+        if (found !== undefined) condition = CONDITIONS[found];
+      },
+      required: (flag) => {
+        if (flag.boolean() === false)
+          flag.problem('required: false is not supported', 'leave the dependency out');
+      },
+      restart: (flag) => {
+        if (flag.boolean() === true)
+          flag.problem('restart: true is not supported', 'clients reconnect by themselves');
+      },
+    });
+    return { service: key, condition, at };
+  });
+}
+
+function readNetworks(cursor: Cursor, declared: ReadonlySet<string>): string[] {
+  const named = cursor.isList
+    ? cursor.items().flatMap((item) => {
+        const name = item.text('the name of a network');
+        return name === undefined ? [] : [{ name, at: item }];
+      })
+    : cursor.entries('a mapping, or a list of networks').map(({ key, value, at }) => {
+        if (!value.empty) value.problem('options of a service’s network are not supported');
+        return { name: key, at };
+      });
+  return named.flatMap(({ name, at }) => {
+    if (name === 'default' || declared.has(name)) return [name];
+    at.problem(`network "${name}" is not declared`, 'add it at the top level under networks');
+    return [];
+  });
+}
