@@ -6,6 +6,11 @@ export { LeastConnectionsBalancer, type LeastConnectionsOptions } from './balanc
 export { PeakEwmaBalancer, type PeakEwmaOptions } from './balance/peak-ewma.ts';
 export { RoundRobinBalancer } from './balance/round-robin.ts';
 export { WeightedBalancer } from './balance/weighted.ts';
+export type { ClientRules, MeshClientOptions } from './client/context.ts';
+export { MeshClient } from './client/mesh-client.ts';
+export type { ServiceHandler, ServiceRequest, ServiceResponse } from './microservice/http.ts';
+export { Microservice, type MicroserviceOptions } from './microservice/microservice.ts';
+export type { ServiceRoutes } from './microservice/routes.ts';
 export {
   evaluatePolicy,
   type PolicyDecision,
@@ -25,6 +30,9 @@ export type { ListenerStatus } from './proxy/listeners.ts';
 export { NodeProxy, type NodeProxyOptions, type NodeProxyStatus } from './proxy/node-proxy.ts';
 export type { ProxyProblemCode } from './proxy/problem.ts';
 export { BALANCER_LABEL } from './proxy/service-cluster.ts';
+export { StateStoreCatalog, type StateStoreCatalogOptions } from './registry/catalog.ts';
+export { Registration, type RegistrationSpec } from './registry/registration.ts';
+export { ServiceRegistry, type ServiceRegistryOptions } from './registry/service-registry.ts';
 export { Bulkhead, type BulkheadOptions } from './resilience/bulkhead.ts';
 export {
   CircuitBreaker,
@@ -40,5 +48,6 @@ export {
   retry,
 } from './resilience/retry.ts';
 export { RetryBudget, type RetryBudgetOptions } from './resilience/retry-budget.ts';
+export { ServiceMesh, type ServiceMeshOptions } from './service-mesh.ts';
 export { compileSnapshot, type MeshResources, toServiceEndpoint } from './snapshot/compile.ts';
 export { type WatchMeshSnapshotOptions, watchMeshSnapshot } from './snapshot/watch.ts';

@@ -1,6 +1,7 @@
 // Spans through the OpenTelemetry API, or plain W3C headers when no SDK is registered.
 
 import { context, type Span, type SpanKind, trace } from '@opentelemetry/api';
+import { currentTraceparent } from './current-trace.ts';
 import { formatTraceparent, newTraceparent, parseTraceparent, type TraceParent } from './trace-context.ts';
 
 const TRACER = '@heptad/mesh';
@@ -20,7 +21,9 @@ export interface TracedRequest {
  * take part, and a missing one is generated so that the parts behind share a trace.
  */
 export function traceRequest(name: string, kind: SpanKind, incoming: string | undefined): TracedRequest {
-  const parent = parseTraceparent(incoming);
+  // An active span of an SDK knows best; without one, the request being served here is the parent.
+  const active = trace.getSpan(context.active()) !== undefined;
+  const parent = parseTraceparent(incoming ?? (active ? undefined : currentTraceparent()));
   const base =
     parent === undefined ? context.active() : trace.setSpanContext(context.active(), remote(parent));
   const span = trace.getTracer(TRACER).startSpan(name, { kind }, base);
