@@ -1,6 +1,28 @@
 // The whole public face of @heptad/orchestrator.
 
 export type { Scheduler } from '@heptad/core';
+export {
+  type AutoscaleDecision,
+  Autoscaler,
+  type AutoscalerOptions,
+  type AutoscaleTarget,
+  decideReplicas,
+  type Recommendation,
+  type Scalable,
+} from './adapt/autoscaler.ts';
+export { loadSignal, loadSignals } from './adapt/load-signals.ts';
+export {
+  type OptimizedResources,
+  type OptimizeInput,
+  type OptimizerDecision,
+  optimizeResources,
+  ResourceOptimizer,
+  type ResourceOptimizerOptions,
+  type ResourceSignal,
+  type SignalSource,
+  type SignalStrategy,
+  STRATEGIES,
+} from './adapt/optimizer.ts';
 export { HealthMonitor, type HealthState, initialHealth, nextHealth } from './agent/health.ts';
 export { NodeAgent } from './agent/node-agent.ts';
 export type { AgentNode, ContainerSecrets, ContainerServices, NodeAgentOptions } from './agent/options.ts';

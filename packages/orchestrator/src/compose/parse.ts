@@ -168,7 +168,7 @@ function assemble(
       spec === undefined ? [] : [{ name: service, spec, ...(build === undefined ? {} : { build }) }],
     ),
     policies: [...extension.policies.map((policy) => ({ name: policy.name, spec: policy.spec })), ...own],
-    trafficRules: extension.trafficRules.map((rule) => ({ name: rule.name, spec: rule.spec })),
+    rules: extension.trafficRules.map((rule) => ({ name: rule.name, spec: rule.spec })),
     volumes,
   };
 }

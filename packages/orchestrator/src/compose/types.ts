@@ -25,7 +25,7 @@ export interface ComposeProject {
   /** Network policies: `x-heptad.policies`, and those a service has in its own `x-heptad.networkPolicy`. */
   readonly policies: readonly { readonly name: string; readonly spec: NetworkPolicySpec }[];
   /** `x-heptad.trafficRules`. */
-  readonly trafficRules: readonly { readonly name: string; readonly spec: TrafficRuleSpec }[];
+  readonly rules: readonly { readonly name: string; readonly spec: TrafficRuleSpec }[];
   /** Named volumes, as containers name them: `project_volume`. */
   readonly volumes: readonly string[];
 }

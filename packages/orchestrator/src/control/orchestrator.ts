@@ -66,6 +66,7 @@ export interface ServiceStatusSummary {
 
 /** How {@link ContainerOrchestrator.deploy} writes. */
 export interface DeployOptions {
+  /** Labels of the Service resource. Default: those it has, or at creation the spec's. */
   readonly labels?: Readonly<Record<string, string>>;
   /** Only if the service is at this revision (0: only if there is none); else `REVISION_CONFLICT`. */
   readonly ifRevision?: number;
@@ -156,11 +157,13 @@ export class ContainerOrchestrator implements AsyncDisposable {
   async deploy(name: string, input: ServiceSpecInput, options: DeployOptions = {}): Promise<ServiceResource> {
     const spec = validateService(name, input, options);
     await this.#checkPorts(name, spec);
+    const existing = await this.#services.find(name);
     return this.#services.apply(
       {
         name,
         spec,
-        labels: { ...(options.labels ?? spec.labels) },
+        // Who changes only the spec (a quota, an autoscaler) must not take away who it belongs to.
+        labels: { ...(options.labels ?? existing?.labels ?? spec.labels) },
         finalizers: [SERVICE_FINALIZER],
       },
       options.ifRevision === undefined ? {} : { ifRevision: options.ifRevision },
