@@ -1,0 +1,217 @@
+// ContainerEngine: images, networks and the best runtime of this machine behind one object, without a daemon.
+
+import { join } from 'node:path';
+import type { Clock, ContainerRuntime, ContainerSpec, Random, RuntimeProbe } from '@heptad/core';
+import { systemClock, systemRandom } from '@heptad/core';
+import { type CheckReport, checkEngine, repairEngine } from './check.ts';
+import { Container } from './container.ts';
+import { ContainerError } from './errors.ts';
+import type { LayerLimits } from './image/extract-layer.ts';
+import { ImageStore } from './image/image-store.ts';
+import type { ManagedRuntime } from './lifecycle/managed-runtime.ts';
+import { CniBridgeNetwork } from './network/cni-bridge.ts';
+import { OciRuntime } from './oci/oci-runtime.ts';
+import { type OciProbe, probeOci } from './oci/probe.ts';
+import { ProcessRuntime } from './process/process-runtime.ts';
+
+/** The bridge network of an engine. */
+export interface EngineNetworkOptions {
+  /** Name of the Linux bridge, at most 15 characters. Default `heptad0`. */
+  readonly bridgeName?: string;
+  /** Default `10.87.0.0/16`. */
+  readonly subnet?: string;
+  /** The host's address on the bridge. Default the first of the subnet. */
+  readonly gateway?: string;
+  /** Containers reach the host but not each other. Default false. */
+  readonly isolated?: boolean;
+  /** Containers reach what the host reaches. Default: the opposite of `isolated`. */
+  readonly masquerade?: boolean;
+}
+
+/** Options of {@link ContainerEngine.open}. */
+export interface ContainerEngineOptions {
+  /** The directory of everything: images, containers, volumes. Made when missing; one process at a time. */
+  readonly home: string;
+  /** `auto` (default): real containers where they work, else plain processes. */
+  readonly runtime?: 'auto' | 'oci' | 'process';
+  /** The default network of containers; `none` makes no bridge. Default a bridge with default options. */
+  readonly network?: EngineNetworkOptions | 'none';
+  /** How far one image layer may go when unpacked. */
+  readonly layerLimits?: Partial<LayerLimits>;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** What {@link ContainerEngine.probe} found out. */
+export interface EngineProbe extends RuntimeProbe {
+  /** The runtime in use. */
+  readonly runtime: 'oci' | 'process';
+}
+
+/**
+ * Images and containers of one machine.
+ *
+ * @example
+ * ```ts
+ * import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { buildNodeImage, ContainerEngine } from '@heptad/container';
+ *
+ * const home = await mkdtemp(join(tmpdir(), 'engine-'));
+ * const app = await mkdtemp(join(tmpdir(), 'app-'));
+ * await writeFile(join(app, 'main.mjs'), 'console.log("hello from pid", process.pid)');
+ * {
+ *   await using engine = await ContainerEngine.open({ home, network: 'none' });
+ *   await buildNodeImage({ images: engine.images, name: 'hello', directory: app, main: 'main.mjs' });
+ *   const container = await engine.run({ name: 'greeter', image: 'hello' });
+ *   const { exitCode } = await container.wait();
+ *   for await (const line of container.logs()) console.log(line.text, exitCode);
+ *   await container.remove();
+ * }
+ * await Promise.all([home, app].map((path) => rm(path, { recursive: true })));
+ * ```
+ */
+export class ContainerEngine implements AsyncDisposable {
+  readonly home: string;
+  readonly images: ImageStore;
+  /** The runtime in use. */
+  readonly runtime: ContainerRuntime;
+  /** The default bridge network; absent with `network: 'none'` and for the process runtime. */
+  readonly network: CniBridgeNetwork | undefined;
+  private readonly managed: ManagedRuntime;
+  private readonly reasons: readonly string[];
+
+  private constructor(parts: {
+    home: string;
+    images: ImageStore;
+    managed: ManagedRuntime;
+    network: CniBridgeNetwork | undefined;
+    reasons: readonly string[];
+  }) {
+    this.home = parts.home;
+    this.images = parts.images;
+    this.runtime = parts.managed;
+    this.managed = parts.managed;
+    this.network = parts.network;
+    this.reasons = parts.reasons;
+  }
+
+  /**
+   * Opens the engine in `home`, chooses a runtime, adopts containers that run, and clears up after a crash.
+   * Throws `RUNTIME_UNAVAILABLE` (with every reason) when `runtime: 'oci'` is asked for and cannot be, `HOME_IN_USE`.
+   */
+  static async open(options: ContainerEngineOptions): Promise<ContainerEngine> {
+    const clock = options.clock ?? systemClock;
+    const random = options.random ?? systemRandom;
+    const images = await ImageStore.open({
+      home: join(options.home, 'images'),
+      clock,
+      random,
+      ...(options.layerLimits === undefined ? {} : { layerLimits: options.layerLimits }),
+    });
+    const wanted = options.runtime ?? 'auto';
+    const probe: OciProbe = wanted === 'process' ? { ok: false, reasons: [] } : await probeOci();
+    const network = options.network === 'none' ? undefined : bridgeOf(options);
+    const useOci = wanted === 'oci' || (wanted === 'auto' && probe.ok);
+    const managed = useOci
+      ? await OciRuntime.open({
+          home: join(options.home, 'oci'),
+          volumes: join(options.home, 'volumes'),
+          images,
+          networks: network === undefined ? [] : [network],
+          probe,
+          clock,
+          random,
+        })
+      : await ProcessRuntime.open({ home: join(options.home, 'process'), images, clock, random });
+    const engine = new ContainerEngine({
+      home: options.home,
+      images,
+      managed,
+      network: useOci ? network : undefined,
+      reasons: probe.reasons,
+    });
+    try {
+      await managed.recover();
+      return engine;
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+  }
+
+  /** What the runtime in use can do, and why better ones were not chosen, with how to get them. */
+  async probe(): Promise<EngineProbe> {
+    const probe = await this.runtime.probe();
+    return {
+      ...probe,
+      runtime: this.runtime.name === 'oci' ? 'oci' : 'process',
+      reasons: [...new Set([...this.reasons, ...probe.reasons])],
+    };
+  }
+
+  /** Makes the default bridge with its gateway address, so that something can listen there before the first container. */
+  async ensureBridge(): Promise<{ bridgeName: string; gateway: string }> {
+    if (this.network === undefined) {
+      throw new ContainerError(
+        'NOT_SUPPORTED',
+        `the ${this.runtime.name} runtime of this engine has no bridge network`,
+        {
+          hint: 'open the engine with the oci runtime and a network',
+        },
+      );
+    }
+    await this.network.ensureBridge();
+    return { bridgeName: this.network.bridgeName, gateway: this.network.gateway };
+  }
+
+  /** Creates and starts a container. One that cannot be started is removed again. */
+  async run(spec: ContainerSpec): Promise<Container> {
+    const id = await this.runtime.create(spec);
+    try {
+      await this.runtime.start(id);
+    } catch (error) {
+      await this.runtime.remove(id, { force: true }).catch(() => undefined);
+      throw error;
+    }
+    return new Container(this.runtime, id, spec.name);
+  }
+
+  /** A handle on an existing container, by id, prefix or name. Throws `CONTAINER_NOT_FOUND`. */
+  async container(reference: string): Promise<Container> {
+    const { id, name } = await this.runtime.inspect(reference);
+    return new Container(this.runtime, id, name);
+  }
+
+  /** Deletes image data that neither a name nor a container needs. */
+  async prune(options: { minimumAgeMs?: number } = {}): Promise<Awaited<ReturnType<ImageStore['gc']>>> {
+    const containers = await this.runtime.list();
+    const inUse = containers.flatMap(({ imageDigest }) => (imageDigest === undefined ? [] : [imageDigest]));
+    return await this.images.gc({ ...options, inUse });
+  }
+
+  /** Reads through everything on disk and says what is damaged. Changes nothing. */
+  async check(options: { signal?: AbortSignal } = {}): Promise<CheckReport> {
+    return await checkEngine(this.images, this.managed, options);
+  }
+
+  /** Drops or sets aside exactly what {@link check} finds damaged; the rest is not touched. */
+  async repair(): Promise<CheckReport> {
+    return await repairEngine(this.images, this.managed);
+  }
+
+  /** Lets go of the home directory. Containers run on. */
+  async close(): Promise<void> {
+    await this.managed[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function bridgeOf(options: ContainerEngineOptions): CniBridgeNetwork {
+  const network = options.network === 'none' ? {} : (options.network ?? {});
+  return new CniBridgeNetwork({ directory: join(options.home, 'network'), ...network });
+}

@@ -1,0 +1,342 @@
+// Images of one machine: names that lead to verified content, unpacked into snapshots when a container needs them.
+
+import { readdir, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock, Random } from '@heptad/core';
+import { systemClock, systemRandom } from '@heptad/core';
+import { z } from 'zod';
+import { ContainerError, errnoOf } from '../errors.ts';
+import { ensureDirectory, readJson, syncDirectory, writeJsonAtomic } from '../system/files.ts';
+import { type LoadOptions, loadArchive } from './archive-load.ts';
+import { type ArchiveTarget, saveArchive } from './archive-save.ts';
+import { ContentStore } from './content-store.ts';
+import { chainIds, type Digest, digestOf } from './digest.ts';
+import type { LayerLimits } from './extract-layer.ts';
+import { collectGarbage, type GarbageReport } from './garbage.ts';
+import {
+  type Descriptor,
+  hostArchitecture,
+  type ImageConfig,
+  type ImageManifest,
+  isIndex,
+  MAX_MANIFEST_BYTES,
+  parseImageConfig,
+  parseIndex,
+  parseManifest,
+} from './manifest.ts';
+import { parseReference, taggedName } from './reference.ts';
+import { Snapshotter } from './snapshotter.ts';
+
+/** A name and what it leads to. */
+export interface ImageTag {
+  /** `repository:tag`. */
+  readonly name: string;
+  /** The manifest, or an index of manifests for several platforms. */
+  readonly target: Descriptor;
+  readonly taggedAt: number;
+}
+
+/** One image for this machine's platform. */
+export interface Image {
+  /** The name it was asked for by. */
+  readonly reference: string;
+  /** Digest of the manifest. */
+  readonly digest: Digest;
+  readonly manifest: ImageManifest;
+  readonly config: ImageConfig;
+  /** Bytes of config and layers as stored (compressed). */
+  readonly sizeBytes: number;
+}
+
+/** A line of {@link ImageStore.list}. */
+export interface ImageSummary {
+  readonly name: string;
+  readonly digest: Digest;
+  readonly architecture: string;
+  readonly layers: number;
+  /** Bytes as stored (compressed). */
+  readonly sizeBytes: number;
+  readonly taggedAt: number;
+}
+
+/** Options of {@link ImageStore.open}. */
+export interface ImageStoreOptions {
+  /** The directory that holds content, names and snapshots. Made when missing. */
+  readonly home: string;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  /** How far one layer may go when unpacked. */
+  readonly layerLimits?: Partial<LayerLimits>;
+}
+
+const tagSchema = z.object({
+  name: z.string(),
+  target: z.object({
+    mediaType: z.string(),
+    digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+    size: z.number(),
+    annotations: z.record(z.string(), z.string()).optional(),
+  }),
+  taggedAt: z.number(),
+});
+
+/**
+ * The images of one machine, on disk. Several processes may use one store at once: content and snapshots are named by
+ * what they are, names are replaced atomically, and {@link gc} spares what is younger than an hour.
+ *
+ * @example
+ * ```ts
+ * import { mkdtemp, rm } from 'node:fs/promises';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { ImageStore } from '@heptad/container';
+ *
+ * const home = await mkdtemp(join(tmpdir(), 'images-'));
+ * const images = await ImageStore.open({ home });
+ * console.log(await images.list()); // []
+ * await rm(home, { recursive: true });
+ * ```
+ */
+export class ImageStore {
+  /** Blobs by digest. */
+  readonly content: ContentStore;
+  /** Unpacked layers by ChainID. */
+  readonly snapshots: Snapshotter;
+  readonly home: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  private readonly tags: string;
+
+  private constructor(options: ImageStoreOptions, content: ContentStore, snapshots: Snapshotter) {
+    this.home = options.home;
+    this.content = content;
+    this.snapshots = snapshots;
+    this.tags = join(options.home, 'tags');
+    this.clock = options.clock ?? systemClock;
+    this.random = options.random ?? systemRandom;
+  }
+
+  /** Opens the store in `home`. */
+  static async open(options: ImageStoreOptions): Promise<ImageStore> {
+    const content = await ContentStore.open(join(options.home, 'content'));
+    const snapshots = await Snapshotter.open(join(options.home, 'snapshots'), options.layerLimits);
+    await ensureDirectory(join(options.home, 'tags'));
+    return new ImageStore(options, content, snapshots);
+  }
+
+  /** Gives content in the store a name, in place of what the name led to before. */
+  async setTag(reference: string, target: Descriptor): Promise<ImageTag> {
+    const tag: ImageTag = { name: taggedName(parseReference(reference)), target, taggedAt: this.clock.now() };
+    await writeJsonAtomic(this.tagPath(tag.name), tag);
+    return tag;
+  }
+
+  /** Gives the image `source` a second name. Throws `IMAGE_NOT_FOUND`, `INVALID_REFERENCE`. */
+  async tag(source: string, name: string): Promise<ImageTag> {
+    return await this.setTag(name, (await this.target(source)).target);
+  }
+
+  /** Every named image of this machine's platform, by name. */
+  async list(): Promise<ImageSummary[]> {
+    const summaries: ImageSummary[] = [];
+    for (const tag of await this.allTags()) {
+      const image = await this.inspect(tag.name);
+      summaries.push({
+        name: tag.name,
+        digest: image.digest,
+        architecture: image.config.architecture,
+        layers: image.manifest.layers.length,
+        sizeBytes: image.sizeBytes,
+        taggedAt: tag.taggedAt,
+      });
+    }
+    return summaries.sort((one, other) => one.name.localeCompare(other.name));
+  }
+
+  /** Manifest and config of an image, by name or digest. Throws `IMAGE_NOT_FOUND`. */
+  async inspect(reference: string): Promise<Image> {
+    const { target } = await this.target(reference);
+    const chosen = isIndex(target) ? await this.choosePlatform(reference, target) : target;
+    const manifest = parseManifest(
+      await this.content.readBytes(chosen.digest, MAX_MANIFEST_BYTES),
+      `the manifest of ${reference}`,
+    );
+    const config = parseImageConfig(
+      await this.content.readBytes(manifest.config.digest, MAX_MANIFEST_BYTES),
+      `the config of ${reference}`,
+    );
+    if (config.rootfs.diff_ids.length !== manifest.layers.length) {
+      throw new ContainerError(
+        'IMAGE_INVALID',
+        `image ${reference} has ${manifest.layers.length} layers but names ${config.rootfs.diff_ids.length}`,
+      );
+    }
+    const sizeBytes = manifest.layers.reduce((sum, layer) => sum + layer.size, manifest.config.size);
+    return { reference, digest: chosen.digest, manifest, config, sizeBytes };
+  }
+
+  /** Removes a name. Content that no name needs any more goes with the next {@link gc}. */
+  async remove(reference: string): Promise<void> {
+    const { name } = await this.target(reference);
+    if (name === undefined) {
+      throw new ContainerError('INVALID_REFERENCE', `cannot remove "${reference}": remove an image by name`, {
+        hint: 'list() shows the names that lead to this digest',
+      });
+    }
+    await unlink(this.tagPath(name));
+    await syncDirectory(this.tags);
+  }
+
+  /** Makes the image's file system ready; returns the image and the ChainID of its top layer. Idempotent. */
+  async unpack(reference: string): Promise<{ image: Image; top: Digest }> {
+    const image = await this.inspect(reference);
+    const diffIds = image.config.rootfs.diff_ids;
+    const chain = chainIds(diffIds);
+    let parent: Digest | undefined;
+    for (const [index, layer] of image.manifest.layers.entries()) {
+      const chainId = chain[index];
+      const diffId = diffIds[index];
+      if (chainId === undefined || diffId === undefined) break;
+      await this.snapshots.commit(this.content, layer, diffId, chainId, parent);
+      parent = chainId;
+    }
+    if (parent === undefined) throw new ContainerError('IMAGE_INVALID', `image ${reference} has no layers`);
+    return { image, top: parent };
+  }
+
+  /**
+   * Reads images from an OCI layout archive or a `docker save` archive (a tar file or a stream of one). Everything is verified against its digest.
+   * Throws `ARCHIVE_INVALID`, `DIGEST_MISMATCH`, `NO_SPACE`; returns the names set.
+   */
+  async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<ImageTag[]> {
+    return await loadArchive(this, source, options);
+  }
+
+  /**
+   * Writes images as an OCI layout archive that is also a `docker save` archive, to a file (replaced as a whole) or a
+   * writable stream.
+   */
+  async save(references: readonly string[], target: ArchiveTarget): Promise<void> {
+    await saveArchive(this, references, target);
+  }
+
+  /** Deletes content and snapshots that no name and none of `inUse` (manifest digests) leads to. */
+  async gc(options: { inUse?: readonly Digest[]; minimumAgeMs?: number } = {}): Promise<GarbageReport> {
+    return await collectGarbage(this, options);
+  }
+
+  /** Every name. A damaged file throws `STORE_CORRUPT` naming it. */
+  async allTags(): Promise<ImageTag[]> {
+    const tags: ImageTag[] = [];
+    for (const file of await this.tagFiles()) tags.push(await this.readTagFile(file));
+    return tags;
+  }
+
+  /** Names of the files that hold names. */
+  async tagFiles(): Promise<string[]> {
+    return (await readdir(this.tags)).filter((file) => /^[0-9a-f]{64}\.json$/.test(file));
+  }
+
+  /** Path of such a file. */
+  tagFilePath(file: string): string {
+    return join(this.tags, file);
+  }
+
+  /** One name from its file. Throws `STORE_CORRUPT` naming the file. */
+  async readTagFile(file: string): Promise<ImageTag> {
+    const tag = await this.readTag(this.tagFilePath(file));
+    if (tag !== undefined) return tag;
+    throw new ContainerError('IMAGE_NOT_FOUND', `${file} was removed meanwhile`);
+  }
+
+  /** Throws unless all the image consists of is here. */
+  async requireWhole(reference: string): Promise<void> {
+    const { manifest } = await this.inspect(reference);
+    for (const layer of manifest.layers) {
+      if ((await this.content.info(layer.digest))?.size === layer.size) continue;
+      throw new ContainerError('STORE_CORRUPT', `image ${reference} lacks layer ${layer.digest}`, {
+        hint: 'load or pull it again',
+      });
+    }
+  }
+
+  /** What a reference leads to: by name, or by the digest of content in the store. */
+  async target(text: string): Promise<{ name?: string; target: Descriptor }> {
+    if (/^sha256:[0-9a-f]{64}$/.test(text)) return { target: await this.byDigest(text, text) };
+    const reference = parseReference(text);
+    if (reference.digest !== undefined) return { target: await this.byDigest(reference.digest, text) };
+    const name = taggedName(reference);
+    const tag = await this.readTag(this.tagPath(name));
+    if (tag === undefined) throw notFound(name);
+    return { name, target: tag.target };
+  }
+
+  private async byDigest(digest: Digest, text: string): Promise<Descriptor> {
+    const info = await this.content.info(digest);
+    if (info === undefined) throw notFound(text);
+    const bytes = await this.content.readBytes(digest, MAX_MANIFEST_BYTES);
+    const json: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    const declared =
+      typeof json === 'object' && json !== null && 'mediaType' in json ? String(json.mediaType) : undefined;
+    const isList = typeof json === 'object' && json !== null && 'manifests' in json;
+    const mediaType = declared ?? `application/vnd.oci.image.${isList ? 'index' : 'manifest'}.v1+json`;
+    return { mediaType, digest, size: info.size };
+  }
+
+  private async choosePlatform(reference: string, target: Descriptor): Promise<Descriptor> {
+    const index = parseIndex(
+      await this.content.readBytes(target.digest, MAX_MANIFEST_BYTES),
+      `the index of ${reference}`,
+    );
+    const architecture = hostArchitecture();
+    const fitting = index.manifests.filter(
+      ({ platform }) =>
+        platform === undefined || (platform.os === 'linux' && platform.architecture === architecture),
+    );
+    const chosen = fitting.find(({ platform }) => platform !== undefined) ?? fitting[0];
+    if (chosen !== undefined && (await this.content.info(chosen.digest)) !== undefined) return chosen;
+    const offered = index.manifests
+      .map(({ platform }) => `${platform?.os}/${platform?.architecture}`)
+      .join(', ');
+    throw new ContainerError(
+      'IMAGE_NOT_FOUND',
+      `image ${reference} is not here for linux/${architecture}; it offers ${offered || 'nothing'}`,
+      {
+        hint: 'load or pull it for this platform',
+      },
+    );
+  }
+
+  private async readTag(path: string): Promise<ImageTag | undefined> {
+    const json = await readJson(path);
+    if (json === undefined) return undefined;
+    const result = tagSchema.safeParse(json);
+    if (result.success) return result.data;
+    throw new ContainerError('STORE_CORRUPT', `cannot use ${path}: ${z.prettifyError(result.error)}`, {
+      hint: 'ContainerEngine.repair() sets it aside',
+      details: { path },
+    });
+  }
+
+  private tagPath(name: string): string {
+    // Hashed, because a name with its slashes and its length is no file name.
+    return join(this.tags, `${digestOf(name).slice('sha256:'.length)}.json`);
+  }
+
+  /** Whether a file or directory was last changed before `before`. */
+  static async olderThan(path: string, before: number): Promise<boolean> {
+    try {
+      return (await stat(path)).mtimeMs < before;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return false;
+      throw error;
+    }
+  }
+}
+
+function notFound(name: string): ContainerError {
+  return new ContainerError('IMAGE_NOT_FOUND', `image ${name} is not on this machine`, {
+    hint: 'build it (buildNodeImage), load it from an archive (ImageStore.load), or check the name with ImageStore.list()',
+    details: { image: name },
+  });
+}

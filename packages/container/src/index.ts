@@ -1,0 +1,32 @@
+// The whole public face of @heptad/container.
+
+export type { CheckReport, Damage } from './check.ts';
+export { Container } from './container.ts';
+export {
+  ContainerEngine,
+  type ContainerEngineOptions,
+  type EngineNetworkOptions,
+  type EngineProbe,
+} from './engine.ts';
+export { ContainerError, type ContainerErrorCode } from './errors.ts';
+export type { LoadOptions } from './image/archive-load.ts';
+export type { ArchiveTarget } from './image/archive-save.ts';
+export {
+  type BuildNodeImageOptions,
+  type BuildProgress,
+  type BuiltImage,
+  buildNodeImage,
+} from './image/build-node-image.ts';
+export type { LayerLimits } from './image/extract-layer.ts';
+export type { GarbageReport } from './image/garbage.ts';
+export {
+  type Image,
+  ImageStore,
+  type ImageStoreOptions,
+  type ImageSummary,
+  type ImageTag,
+} from './image/image-store.ts';
+export type { Attachment, AttachRequest, NetworkBackend } from './network/backend.ts';
+export { CniBridgeNetwork, type CniBridgeOptions } from './network/cni-bridge.ts';
+export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';
+export { ProcessRuntime, type ProcessRuntimeOptions } from './process/process-runtime.ts';

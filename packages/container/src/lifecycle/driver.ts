@@ -1,0 +1,70 @@
+// What a way of running processes must offer, so that one lifecycle (ManagedRuntime) serves all of them.
+
+import type {
+  ContainerId,
+  ContainerSpec,
+  ContainerStats,
+  ExecOptions,
+  ExecSession,
+  ResourceLimits,
+  RuntimeCapabilities,
+  RuntimeProbe,
+} from '@heptad/core';
+import type { ProcessIdentity } from '../system/processes.ts';
+import type { ContainerRecord } from './record.ts';
+
+/** What preparing a container settled. */
+export interface PreparedContainer {
+  readonly imageDigest?: string;
+  readonly stopSignal: string;
+  readonly address?: string;
+  /** The waiting init, for drivers that have one before start. */
+  readonly process?: ProcessIdentity;
+}
+
+/** How the main process of a container is. */
+export type Observation =
+  | { readonly alive: true }
+  | {
+      readonly alive: false;
+      readonly exitCode: number;
+      readonly oomKilled: boolean;
+      readonly finishedAt: number;
+    };
+
+/**
+ * The verbs of one kind of runtime, without states, names, locks or events: {@link ManagedRuntime} calls them in legal
+ * order, never two at once for one container. Everything a driver makes for a container must be findable again from
+ * its id and its directory, because the process that made it may be gone.
+ */
+export interface RuntimeDriver {
+  readonly name: 'oci' | 'process';
+  readonly capabilities: RuntimeCapabilities;
+  probe(): Promise<RuntimeProbe>;
+  /** Makes everything up to a process that waits for `start`. After a failure `release` is called. */
+  prepare(record: ContainerRecord, spec: ContainerSpec): Promise<PreparedContainer>;
+  /** {@link prepare} again for a container that has ended: same files, same command, perhaps another address. */
+  revive(record: ContainerRecord): Promise<PreparedContainer>;
+  /** Lets the process run; returns who it is. */
+  start(record: ContainerRecord): Promise<ProcessIdentity>;
+  signal(record: ContainerRecord, signal: number): Promise<void>;
+  pause(record: ContainerRecord): Promise<void>;
+  resume(record: ContainerRecord): Promise<void>;
+  update(record: ContainerRecord, limits: ResourceLimits): Promise<void>;
+  exec(record: ContainerRecord, options: ExecOptions): Promise<ExecSession>;
+  stats(record: ContainerRecord): Promise<ContainerStats>;
+  setHosts(record: ContainerRecord, hosts: Readonly<Record<string, string>>): Promise<void>;
+  /** Whether the main process lives, and how it ended. */
+  observe(record: ContainerRecord): Promise<Observation>;
+  /**
+   * Kills what is left of it and frees what lies outside the container's directory: all of it when it is `removed`,
+   * what a later {@link revive} makes anew when it has `stopped`. Idempotent; throws when it cannot.
+   */
+  release(record: ContainerRecord, because: 'stopped' | 'removed'): Promise<void>;
+  /** Bounds the log and the like; called every few seconds for a running container. */
+  tend(record: ContainerRecord): Promise<void>;
+  /** Frees what belongs to containers that are not known any more; returns a sentence for each thing freed. */
+  sweep(known: ReadonlySet<ContainerId>): Promise<string[]>;
+  /** Tells `listener` the id of a container whose main process may have ended. Only a hint: polling finds it too. */
+  watchExits(listener: (id: ContainerId) => void): AsyncDisposable;
+}

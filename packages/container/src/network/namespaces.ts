@@ -1,0 +1,25 @@
+// Named network namespaces under /run/netns: they live without a process, until they are deleted.
+
+import { join } from 'node:path';
+import { run, runOrThrow } from '../system/command.ts';
+
+const DIRECTORY = '/run/netns';
+
+/** The path by which a runtime joins a namespace. */
+export function namespacePath(name: string): string {
+  return join(DIRECTORY, name);
+}
+
+/** Makes a namespace with its loopback interface up. */
+export async function addNamespace(name: string): Promise<void> {
+  await runOrThrow('ip', ['netns', 'add', name]);
+  await runOrThrow('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+}
+
+/** Deletes a namespace; missing is fine. */
+export async function deleteNamespace(name: string): Promise<void> {
+  const { exitCode, stderr } = await run('ip', ['netns', 'delete', name]);
+  if (exitCode === 0 || /No such file or directory/.test(stderr)) return;
+  // A mount over it is still busy for an instant when its last process has just died.
+  await runOrThrow('ip', ['netns', 'delete', name]);
+}

@@ -1,0 +1,159 @@
+// Runs a program in a running container: the runtime's own exec with pipes, in a cgroup of its own so that all of it can be killed.
+
+import { spawn } from 'node:child_process';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock, ExecOptions, ExecSession, Random } from '@heptad/core';
+import { ContainerError } from '../errors.ts';
+import { execSession } from '../lifecycle/exec-session.ts';
+import type { ContainerRecord } from '../lifecycle/record.ts';
+import { TOOL_PATH } from '../system/command.ts';
+import { identify, signalProcess } from '../system/processes.ts';
+import { type CgroupLayout, cgroupDirectory, cgroupPids, removeCgroup } from './cgroup.ts';
+import { runtimeError } from './conmon.ts';
+import type { OciSpec } from './spec.ts';
+import { resolveUser } from './user.ts';
+
+/** Where the container is. */
+export interface ExecContext {
+  readonly runtime: string;
+  readonly runtimeArguments: readonly string[];
+  readonly layout: CgroupLayout;
+  readonly cgroupsPath: string;
+  readonly rootfs: string;
+  readonly bundle: string;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+// A fork bomb makes new processes while we kill: each round kills all there are, and the pids limit bounds the rounds.
+const MAX_KILL_ROUNDS = 1_000;
+// The controller whose sub-cgroup marks the processes of an exec on cgroup v1; every v1 machine has it.
+const MARK_CONTROLLER = 'pids';
+
+/** Starts the command. Throws `EXEC_FAILED` when the runtime cannot. */
+export async function ociExec(
+  context: ExecContext,
+  record: ContainerRecord,
+  options: ExecOptions,
+): Promise<ExecSession> {
+  const name = `exec-${context.random.uuid(context.clock.now())}`;
+  const directory = join(context.bundle, name);
+  const cgroup = cgroupDirectory(context.layout, MARK_CONTROLLER, join(context.cgroupsPath, name));
+  await mkdir(directory, { mode: 0o700 });
+  const cleanUp = async (): Promise<void> => {
+    await rm(directory, { recursive: true, force: true });
+    // Fails while a background process that the command left is in it; it then goes with the container.
+    await removeCgroup(cgroup).catch(() => undefined);
+  };
+  try {
+    await mkdir(cgroup);
+    await writeFile(join(directory, 'process.json'), JSON.stringify(await processOf(context, options)), {
+      mode: 0o600,
+    });
+    const child = spawn(context.runtime, execArguments(context, record, name, directory), {
+      cwd: context.bundle,
+      env: { PATH: TOOL_PATH },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    const log = join(directory, 'runtime.log');
+    let failure: string | undefined;
+    return execSession(
+      {
+        child,
+        clock: context.clock,
+        killTree: () => killAll(cgroup, context.clock),
+        cleanUp: async () => {
+          failure = await runtimeError(log);
+          await cleanUp();
+        },
+        exitCode: (code, signal) => exitCodeOf(record, options, failure, code, signal),
+      },
+      options,
+    );
+  } catch (error) {
+    await cleanUp();
+    throw error;
+  }
+}
+
+function execArguments(
+  context: ExecContext,
+  record: ContainerRecord,
+  name: string,
+  directory: string,
+): string[] {
+  const mark = context.layout.version === 2 ? name : `${MARK_CONTROLLER}:${name}`;
+  return [
+    ...context.runtimeArguments,
+    '--log',
+    join(directory, 'runtime.log'),
+    '--log-format',
+    'json',
+    'exec',
+    '--cgroup',
+    mark,
+    '--process',
+    join(directory, 'process.json'),
+    record.id,
+  ];
+}
+
+async function processOf(context: ExecContext, options: ExecOptions): Promise<OciSpec['process']> {
+  // The container's own process is the model: same capabilities, limits and environment. We wrote this file ourselves.
+  const config = JSON.parse(await readFile(join(context.bundle, 'config.json'), 'utf8')) as OciSpec;
+  const added = Object.entries(options.environment ?? {}).map(([key, value]) => `${key}=${value}`);
+  const overridden = new Set(Object.keys(options.environment ?? {}));
+  const base = {
+    ...config.process,
+    args: options.command,
+    env: [
+      ...config.process.env.filter((line) => !overridden.has(line.slice(0, line.indexOf('=')))),
+      ...added,
+    ],
+    cwd: options.workingDirectory ?? config.process.cwd,
+  };
+  if (options.user === undefined) return base;
+  const { uid, gid, additionalGids } = await resolveUser(context.rootfs, options.user);
+  const allowed = uid === 0 ? base.capabilities.bounding : [];
+  return {
+    ...base,
+    user: { uid, gid, additionalGids },
+    capabilities: { ...base.capabilities, effective: allowed, permitted: allowed },
+  };
+}
+
+async function killAll(cgroup: string, clock: Clock): Promise<void> {
+  for (let round = 0; round < MAX_KILL_ROUNDS; round += 1) {
+    const pids = await cgroupPids(cgroup);
+    // An empty cgroup in the first rounds may mean that the runtime has not joined it yet.
+    if (pids.length === 0 && round > 50) return;
+    for (const pid of pids) {
+      const target = identify(pid);
+      if (target !== undefined) signalProcess(target, 9);
+    }
+    await clock.sleep(pids.length === 0 ? 10 : 2);
+  }
+}
+
+function exitCodeOf(
+  record: ContainerRecord,
+  options: ExecOptions,
+  failure: string | undefined,
+  code: number | null,
+  signal: NodeJS.Signals | null,
+): number | Error {
+  // The runtime exits with the command's own code; only an error in its log tells that the command never ran.
+  if (failure !== undefined) {
+    const notFound = /executable file not found|no such file/.test(failure);
+    return new ContainerError(
+      'EXEC_FAILED',
+      `cannot exec ${options.command[0]} in container "${record.name}": ${failure}`,
+      {
+        ...(notFound ? { hint: 'the command is not in the image' } : {}),
+        details: { exitCode: notFound ? 127 : 126 },
+      },
+    );
+  }
+  return code ?? (signal === null ? 255 : 128 + 9);
+}

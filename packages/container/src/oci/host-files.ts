@@ -1,0 +1,186 @@
+// The files a container gets from its runtime: hosts, resolv.conf, hostname, secrets in memory, volumes.
+
+import { chmod, chown, lstat, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import type { ContainerSpec, SecretFile } from '@heptad/core';
+import { ContainerError } from '../errors.ts';
+import { fileInside } from '../image/layer-paths.ts';
+import { runOrThrow } from '../system/command.ts';
+import { ensureDirectory, removeTree, syncDirectory, temporaryBeside } from '../system/files.ts';
+import type { BindMount } from './generate-spec.ts';
+import type { ResolvedUser } from './user.ts';
+
+/** What /etc/hosts says. */
+export interface HostsContent {
+  readonly hostname: string;
+  readonly name: string;
+  readonly address?: string | undefined;
+  readonly hosts: Readonly<Record<string, string>>;
+}
+
+/** The text of /etc/hosts. */
+export function hostsText(content: HostsContent): string {
+  const names = [...new Set([content.hostname, content.name])].join(' ');
+  return [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    ...(content.address === undefined ? [`127.0.1.1\t${names}`] : [`${content.address}\t${names}`]),
+    ...Object.entries(content.hosts).map(([name, address]) => `${address}\t${name}`),
+    '',
+  ].join('\n');
+}
+
+/**
+ * Rewrites a file that is bind-mounted into a container. Its inode must stay, so it cannot be replaced by a rename: the
+ * new text is written over the old and the file cut afterwards, so that a reader never sees it empty.
+ */
+export async function rewriteInPlace(path: string, text: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    const bytes = Buffer.from(text);
+    await file.write(bytes, 0, bytes.length, 0);
+    await file.truncate(bytes.length);
+  } finally {
+    await file.close();
+  }
+}
+
+/** resolv.conf for a container: the host's, without servers that only the host can reach. */
+export function resolvText(host: string, sharesHostNetwork: boolean): string {
+  if (sharesHostNetwork) return host;
+  const kept = host.split('\n').filter((line) => {
+    const server = /^\s*nameserver\s+(\S+)/.exec(line)?.[1];
+    return server === undefined || !isLoopback(server);
+  });
+  return kept.join('\n');
+}
+
+function isLoopback(address: string): boolean {
+  return isIP(address) === 4 ? address.startsWith('127.') : address === '::1';
+}
+
+/** Writes hosts, resolv.conf and hostname into `directory`; returns their mounts. */
+export async function writeIdentityFiles(
+  directory: string,
+  content: HostsContent,
+  sharesHostNetwork: boolean,
+): Promise<BindMount[]> {
+  const host = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');
+  const files = {
+    hosts: hostsText(content),
+    'resolv.conf': resolvText(host, sharesHostNetwork),
+    hostname: `${content.hostname}\n`,
+  };
+  await Promise.all(
+    Object.entries(files).map(([name, text]) => writeFile(join(directory, name), text, { mode: 0o644 })),
+  );
+  return Object.keys(files).map((name) => ({
+    source: join(directory, name),
+    target: `/etc/${name}`,
+    readOnly: true,
+  }));
+}
+
+/** Puts secrets into a memory file system of their own, readable by the container's user only; returns their mounts. */
+export async function writeSecrets(
+  directory: string,
+  secrets: readonly SecretFile[],
+  user: ResolvedUser,
+): Promise<BindMount[]> {
+  if (secrets.length === 0) return [];
+  await mkdir(directory, { mode: 0o700 });
+  await runOrThrow('mount', [
+    '-t',
+    'tmpfs',
+    '-o',
+    'size=16m,mode=0711,nosuid,nodev,noexec',
+    'heptad-secrets',
+    directory,
+  ]);
+  const mounts: BindMount[] = [];
+  for (const [index, secret] of secrets.entries()) {
+    const source = join(directory, String(index));
+    await writeFile(source, secret.content, { mode: 0o600 });
+    await chown(source, user.uid, user.gid);
+    await chmod(source, secret.mode ?? 0o400);
+    mounts.push({ source, target: secret.target, readOnly: true });
+  }
+  return mounts;
+}
+
+/** Resolves bind mounts and named volumes; a new volume takes over what the image has at its place. */
+export async function hostMounts(
+  spec: ContainerSpec,
+  volumes: string,
+  rootfs: string,
+  user: ResolvedUser,
+): Promise<BindMount[]> {
+  const mounts: BindMount[] = [];
+  for (const mount of spec.mounts ?? []) {
+    if (mount.type === 'tmpfs') continue;
+    const readOnly = mount.readOnly ?? false;
+    if (mount.type === 'bind') {
+      await requirePath(mount.source, spec.name);
+      mounts.push({ source: mount.source, target: mount.target, readOnly });
+    } else {
+      mounts.push({
+        source: await volume(volumes, mount.name, mount.target, rootfs, user),
+        target: mount.target,
+        readOnly,
+      });
+    }
+  }
+  return mounts;
+}
+
+async function requirePath(source: string, name: string): Promise<void> {
+  await lstat(source).catch((cause: unknown) => {
+    throw new ContainerError(
+      'PATH_NOT_FOUND',
+      `cannot create container "${name}": ${source}, to be mounted into it, does not exist`,
+      {
+        cause,
+        hint: 'create it first; a missing source is not created, because it is most often a typing error',
+      },
+    );
+  });
+}
+
+async function volume(
+  volumes: string,
+  name: string,
+  target: string,
+  rootfs: string,
+  user: ResolvedUser,
+): Promise<string> {
+  const directory = join(volumes, name);
+  const data = join(directory, 'data');
+  const exists = await lstat(data).catch(() => undefined);
+  if (exists !== undefined) return data;
+  await ensureDirectory(volumes);
+  // Filled aside and renamed: a volume that exists is a volume that is complete.
+  const fresh = temporaryBeside(directory);
+  try {
+    await mkdir(join(fresh, 'data'), { recursive: true, mode: 0o755 });
+    await fillVolume(join(fresh, 'data'), await fileInside(rootfs, target), user);
+    await rename(fresh, directory);
+    await syncDirectory(volumes);
+  } catch (error) {
+    await removeTree(fresh);
+    // Two containers may make one volume at once; whoever is second uses the first's.
+    if ((await lstat(data).catch(() => undefined)) === undefined) throw error;
+  }
+  return data;
+}
+
+async function fillVolume(data: string, original: string | undefined, user: ResolvedUser): Promise<void> {
+  const info = original === undefined ? undefined : await lstat(original);
+  if (original === undefined || info?.isDirectory() !== true) {
+    await chown(data, user.uid, user.gid);
+    return;
+  }
+  await runOrThrow('cp', ['-a', '--', `${original}/.`, data], { timeoutMs: 600_000 });
+  await chown(data, info.uid, info.gid);
+  await chmod(data, info.mode & 0o7777);
+}

@@ -1,0 +1,69 @@
+// OciRuntime: real containers by runc or crun, without a daemon.
+
+import { join } from 'node:path';
+import type { Clock, Random } from '@heptad/core';
+import { systemClock, systemRandom } from '@heptad/core';
+import { ContainerError } from '../errors.ts';
+import type { ImageStore } from '../image/image-store.ts';
+import { ManagedRuntime } from '../lifecycle/managed-runtime.ts';
+import type { NetworkBackend } from '../network/backend.ts';
+import { OciDriver } from './oci-driver.ts';
+import { type OciProbe, probeOci } from './probe.ts';
+
+/** Options of {@link OciRuntime.open}. */
+export interface OciRuntimeOptions {
+  /** The directory of this runtime's containers. One process at a time. */
+  readonly home: string;
+  readonly images: ImageStore;
+  /** Networks by name. Default none, so that containers have only a loopback interface. */
+  readonly networks?: readonly NetworkBackend[];
+  /** The network of a container that names none. Default the first of `networks`, else `none`. */
+  readonly defaultNetwork?: string;
+  /** Where named volumes live. Default `<home>/volumes`. */
+  readonly volumes?: string;
+  /** Runtimes to try, in order. Default runc, then crun. */
+  readonly candidates?: readonly string[];
+  /** A probe made before, which saves making it again. */
+  readonly probe?: OciProbe;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/**
+ * Containers in namespaces and cgroups, run by runc or crun under conmon. They outlive this process; after a restart
+ * `recover()` adopts them.
+ */
+export class OciRuntime extends ManagedRuntime {
+  /** Probes the machine and opens `home`. Throws `RUNTIME_UNAVAILABLE` with every reason, `HOME_IN_USE`. */
+  static async open(options: OciRuntimeOptions): Promise<OciRuntime> {
+    const probe = options.probe ?? (await probeOci(options.candidates));
+    const { runtime, layout } = probe;
+    if (!probe.ok || runtime === undefined || layout === undefined) {
+      throw new ContainerError(
+        'RUNTIME_UNAVAILABLE',
+        `no OCI runtime works here: ${probe.reasons.join('; ')}`,
+        {
+          hint: 'follow the reasons given, or use the process runtime',
+          details: { reasons: probe.reasons },
+        },
+      );
+    }
+    const ports = {
+      home: options.home,
+      clock: options.clock ?? systemClock,
+      random: options.random ?? systemRandom,
+    };
+    const opened = await ManagedRuntime.openHome(ports);
+    const networks = new Map((options.networks ?? []).map((network) => [network.name, network]));
+    const driver = await OciDriver.open({
+      home: options.home,
+      images: options.images,
+      volumes: options.volumes ?? join(options.home, 'volumes'),
+      networks,
+      defaultNetwork: options.defaultNetwork ?? networks.keys().next().value ?? 'none',
+      clock: ports.clock,
+      probe: { ...probe, runtime, layout },
+    });
+    return new OciRuntime(driver, ports, opened);
+  }
+}

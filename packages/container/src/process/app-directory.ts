@@ -1,0 +1,75 @@
+// The application of an image built by buildNodeImage, extracted once and shared by all its containers.
+
+import { mkdir, mkdtemp, rename, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ContainerError, diskError, errnoOf } from '../errors.ts';
+import { APP_DIRECTORY, APP_LAYER_ANNOTATION } from '../image/build-node-image.ts';
+import { digestHex } from '../image/digest.ts';
+import { DEFAULT_LAYER_LIMITS } from '../image/extract-layer.ts';
+import type { ImageStore } from '../image/image-store.ts';
+import type { ImageConfig } from '../image/manifest.ts';
+import { extractLayer } from '../image/snapshotter.ts';
+import { ensureDirectory, removeTree } from '../system/files.ts';
+import type { PathMapping } from './translate.ts';
+
+/** An application as a directory of this machine. */
+export interface AppDirectory {
+  readonly directory: string;
+  readonly config: ImageConfig['config'];
+  readonly mappings: readonly PathMapping[];
+  readonly digest: string | undefined;
+}
+
+/** Extracts the application layer of an image. Throws `IMAGE_NOT_FOUND`, `NOT_SUPPORTED` for images without one. */
+export async function appDirectory(
+  images: ImageStore,
+  home: string,
+  reference: string,
+): Promise<AppDirectory> {
+  const image = await images.inspect(reference);
+  const index = image.manifest.layers.findIndex(
+    (layer) => layer.annotations?.[APP_LAYER_ANNOTATION] === 'app',
+  );
+  const layer = image.manifest.layers[index];
+  const diffId = image.config.rootfs.diff_ids[index];
+  if (layer === undefined || diffId === undefined) {
+    throw new ContainerError(
+      'NOT_SUPPORTED',
+      `cannot run image ${reference} as a plain process: it was not built by buildNodeImage`,
+      {
+        hint: 'the oci runtime runs any image',
+        details: { driver: 'oci' },
+      },
+    );
+  }
+  const apps = join(home, 'apps');
+  const root = join(apps, digestHex(diffId));
+  if ((await stat(root).catch(() => undefined)) === undefined) {
+    await ensureDirectory(apps);
+    const temporary = await mkdtemp(join(apps, 'tmp-'));
+    try {
+      const fs = join(temporary, 'fs');
+      await mkdir(fs);
+      await extractLayer(images.content, layer, diffId, {
+        root: fs,
+        layout: 'plain',
+        lowers: [],
+        limits: DEFAULT_LAYER_LIMITS,
+      });
+      await rename(fs, root).catch((error: unknown) => {
+        if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
+      });
+    } catch (error) {
+      throw diskError(error, `extract the application of ${reference}`);
+    } finally {
+      await removeTree(temporary);
+    }
+  }
+  const directory = join(root, APP_DIRECTORY);
+  return {
+    directory,
+    config: image.config.config,
+    mappings: [{ target: APP_DIRECTORY, source: directory }],
+    digest: image.digest,
+  };
+}

@@ -1,0 +1,91 @@
+// Durable small files: written aside, synced, renamed, and the directory synced, so that a reader sees old or new.
+
+import { constants } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { ContainerError, diskError, errnoOf } from '../errors.ts';
+
+// Distinguishes temporary files of concurrent writes within one process; the pid distinguishes processes.
+let temporaryCounter = 0;
+
+/** A name beside `path` that no other write uses. */
+export function temporaryBeside(path: string): string {
+  temporaryCounter += 1;
+  return `${path}.${process.pid}.${temporaryCounter}.tmp`;
+}
+
+/** Makes creations, renames and removals of a directory's entries durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Replaces `path` as a whole: after a crash at any point it holds the old or the new bytes, never a part. */
+export async function writeFileAtomic(path: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
+  const temporary = temporaryBeside(path);
+  try {
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await file.writeFile(data);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw diskError(error, `write ${path}`);
+  }
+}
+
+/** {@link writeFileAtomic} of a value as JSON. */
+export async function writeJsonAtomic(path: string, value: unknown, mode = 0o600): Promise<void> {
+  await writeFileAtomic(path, `${JSON.stringify(value)}\n`, mode);
+}
+
+/** The parsed JSON of a file, or undefined when there is no such file. Throws `STORE_CORRUPT` naming the file. */
+export async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
+    throw error;
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ContainerError('STORE_CORRUPT', `cannot read ${path}: it is not JSON`, {
+      cause,
+      hint: 'ContainerEngine.repair() sets the damaged file aside; restore it from a backup to keep it',
+      details: { path },
+    });
+  }
+}
+
+/** Creates a directory and its parents; existing is fine. */
+export async function ensureDirectory(path: string, mode = 0o700): Promise<void> {
+  await mkdir(path, { recursive: true, mode }).catch((error: unknown) => {
+    throw diskError(error, `create directory ${path}`);
+  });
+}
+
+/** Removes a tree; missing is fine. */
+export async function removeTree(path: string): Promise<void> {
+  // The kernel may still be busy with a file for an instant after an unmount.
+  await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+}
+
+/** Text of a file, or undefined when it cannot be read (missing, or a /proc file whose process is gone). */
+export async function readTextIfAny(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
