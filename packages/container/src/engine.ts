@@ -32,6 +32,8 @@ export interface EngineNetworkOptions {
 export interface ContainerEngineOptions {
   /** The directory of everything: images, containers, volumes. Made when missing; one process at a time. */
   readonly home: string;
+  /** The image store's directory. Default `images` in `home`; several engines may share one. */
+  readonly imagesHome?: string;
   /** `auto` (default): real containers where they work, else plain processes. */
   readonly runtime?: 'auto' | 'oci' | 'process';
   /** The default network of containers; `none` makes no bridge. Default a bridge with default options. */
@@ -105,7 +107,7 @@ export class ContainerEngine implements AsyncDisposable {
     const clock = options.clock ?? systemClock;
     const random = options.random ?? systemRandom;
     const images = await ImageStore.open({
-      home: join(options.home, 'images'),
+      home: options.imagesHome ?? join(options.home, 'images'),
       clock,
       random,
       ...(options.layerLimits === undefined ? {} : { layerLimits: options.layerLimits }),
