@@ -6,11 +6,11 @@ import { run, runOrThrow } from '../system/command.ts';
 /** Mount points below `directory`, deepest first, from the text of /proc/self/mountinfo. */
 export function mountsBelow(mountinfo: string, directory: string): string[] {
   const prefix = `${directory.replace(/\/+$/, '')}/`;
-  const points = mountinfo.split('\n').map((line) => unescape(line.split(' ')[4] ?? ''));
+  const points = mountinfo.split('\n').map((line) => decodeOctal(line.split(' ')[4] ?? ''));
   return points.filter((point) => point.startsWith(prefix)).sort((one, other) => other.length - one.length);
 }
 
-function unescape(text: string): string {
+function decodeOctal(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 

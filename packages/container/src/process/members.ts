@@ -1,8 +1,8 @@
 // Which processes belong to a container that has no cgroup: they carry its mark in their environment, or share a session.
 
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { readTextIfAny } from '../system/files.ts';
-import { identify, type ProcessIdentity, signalProcess } from '../system/processes.ts';
+import { type ProcessIdentity, signalProcess } from '../system/processes.ts';
 
 /** The environment variable that marks a container's processes. */
 export const MARK = 'HEPTAD_CONTAINER_ID';
@@ -36,15 +36,18 @@ export function parseMember(pid: number, text: string): Member | undefined {
 /** All processes of a container, its wrapper included. */
 export async function membersOf(id: string): Promise<Member[]> {
   const mark = `${MARK}=${id}`;
-  const seen: { member: Member; marked: boolean }[] = [];
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const stat = await readTextIfAny(`/proc/${name}/stat`);
-    const member = stat === undefined ? undefined : parseMember(Number(name), stat);
-    if (member === undefined) continue;
-    const environment = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '');
-    seen.push({ member, marked: environment.split('\0').includes(mark) });
-  }
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const looked = await Promise.all(
+    pids.map(async (pid) => {
+      const [stat, environment] = await Promise.all([
+        readTextIfAny(`/proc/${pid}/stat`),
+        readTextIfAny(`/proc/${pid}/environ`),
+      ]);
+      const member = stat === undefined ? undefined : parseMember(Number(pid), stat);
+      return { member, marked: environment?.split('\0').includes(mark) === true };
+    }),
+  );
+  const seen = looked.flatMap(({ member, marked }) => (member === undefined ? [] : [{ member, marked }]));
   // A child that cleans its environment is still in the session of its parent.
   const sessions = new Set(seen.filter(({ marked }) => marked).map(({ member }) => member.session));
   return seen
@@ -57,9 +60,4 @@ export async function signalMembers(id: string, signal: number): Promise<number>
   const members = await membersOf(id);
   for (const member of members) signalProcess(member, signal);
   return members.length;
-}
-
-/** Whether a process is the one it was. */
-export function stillThere(member: ProcessIdentity): boolean {
-  return identify(member.pid)?.startTime === member.startTime;
 }

@@ -5,6 +5,7 @@
  *
  * - Signals to the group are trapped with ':' and not ignored, because the command would inherit an ignored signal.
  * - `wait` also returns when a trap ran, so it is repeated while the command is there.
+ * - Its own words ("Killed") go nowhere: the log is the command's.
  * - Both files appear by rename: whoever sees them sees them whole.
  */
 export const WRAPPER_SCRIPT = `
@@ -14,7 +15,7 @@ ulimit -c 0
 "$@" 3>&- </dev/null &
 child=$!
 echo "$child" >&3
-exec 3>&-
+exec 3>&- 2>/dev/null
 while :; do
   wait "$child"; code=$?
   kill -0 "$child" 2>/dev/null || break
