@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import type { ContainerEvent } from '../../contracts/container-runtime.ts';
 import type { ContainerRuntimeHarness } from '../container-runtime.ts';
 import type { ConformanceCase } from '../suite.ts';
-import { PATIENCE_MS, POLITE, run, runToEnd, runtimeCase } from './tools.ts';
+import { POLITE, patience, run, runToEnd, runtimeCase } from './tools.ts';
 
 /** Events after `since` until one satisfies `last`. */
 async function eventsUntil(
@@ -13,7 +13,7 @@ async function eventsUntil(
   last: (event: ContainerEvent) => boolean,
 ): Promise<ContainerEvent[]> {
   const stop = new AbortController();
-  const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(PATIENCE_MS)]);
+  const signal = AbortSignal.any([stop.signal, patience()]);
   const events: ContainerEvent[] = [];
   for await (const event of harness.runtime.events({ since, signal })) {
     events.push(event);

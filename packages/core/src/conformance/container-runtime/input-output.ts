@@ -8,8 +8,8 @@ import {
   capabilitiesOf,
   execScript,
   linesOf,
-  PATIENCE_MS,
   POLITE,
+  patience,
   run,
   runToEnd,
   runtimeCase,
@@ -72,7 +72,7 @@ const logCases: readonly ConformanceCase<ContainerRuntimeHarness>[] = [
         harness,
         `let n = 0; const t = setInterval(() => { console.log('line ' + n); if (++n === 5) clearInterval(t) }, 60)`,
       );
-      const lines = await linesOf(harness, id, { follow: true, signal: AbortSignal.timeout(PATIENCE_MS) });
+      const lines = await linesOf(harness, id, { follow: true, signal: patience() });
       assert.deepEqual(lines, ['line 0', 'line 1', 'line 2', 'line 3', 'line 4']);
     },
   ),

@@ -8,6 +8,7 @@ import {
   capabilitiesOf,
   PATIENCE_MS,
   POLITE,
+  patience,
   run,
   runToEnd,
   runtimeCase,
@@ -63,7 +64,7 @@ const stateCases: readonly ConformanceCase<ContainerRuntimeHarness>[] = [
   runtimeCase('a stopped container can be started again', async (harness) => {
     const { id } = await runToEnd(harness, `console.log('once more'); process.exit(4)`);
     await harness.runtime.start(id);
-    const { exitCode } = await harness.runtime.wait(id, 'not-running', AbortSignal.timeout(PATIENCE_MS));
+    const { exitCode } = await harness.runtime.wait(id, 'not-running', patience());
     assert.equal(exitCode, 4);
   }),
 
@@ -183,7 +184,7 @@ const identityCases: readonly ConformanceCase<ContainerRuntimeHarness>[] = [
       const outcome = await (async () => {
         const id = await harness.runtime.create(spec);
         await harness.runtime.start(id);
-        return (await harness.runtime.wait(id, 'not-running', AbortSignal.timeout(PATIENCE_MS))).exitCode;
+        return (await harness.runtime.wait(id, 'not-running', patience())).exitCode;
       })().catch((error: unknown) => error);
       assert.ok(
         outcome instanceof Error || outcome === 126 || outcome === 127,

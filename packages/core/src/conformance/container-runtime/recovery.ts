@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import type { ContainerRuntime } from '../../contracts/container-runtime.ts';
 import type { ContainerRuntimeHarness } from '../container-runtime.ts';
 import type { ConformanceCase } from '../suite.ts';
-import { eventually, linesOf, PATIENCE_MS, run, runtimeCase, scriptSpec, TICK } from './tools.ts';
+import { eventually, linesOf, patience, run, runtimeCase, scriptSpec, TICK } from './tools.ts';
 
 /** A case for runtimes whose harness can crash them. */
 function crashCase(
@@ -51,7 +51,7 @@ export const recoveryCases: readonly ConformanceCase<ContainerRuntimeHarness>[] 
     const runtime = await crash();
     await eventually('it ends', async () => !(await isAlive(pid)));
     await runtime.recover();
-    const { exitCode } = await runtime.wait(id, 'not-running', AbortSignal.timeout(PATIENCE_MS));
+    const { exitCode } = await runtime.wait(id, 'not-running', patience());
     assert.equal(exitCode, 11);
     assert.equal((await runtime.inspect(id)).state, 'stopped');
     assert.deepEqual(await linesOf({ runtime }, id), ['bye']);
@@ -63,7 +63,7 @@ export const recoveryCases: readonly ConformanceCase<ContainerRuntimeHarness>[] 
     await runtime.recover();
     assert.equal((await runtime.inspect(id)).state, 'created');
     await runtime.start(id);
-    assert.equal((await runtime.wait(id, 'not-running', AbortSignal.timeout(PATIENCE_MS))).exitCode, 12);
+    assert.equal((await runtime.wait(id, 'not-running', patience())).exitCode, 12);
   }),
 
   crashCase('waiting and following work on what was taken over', async (harness, crash) => {
@@ -73,7 +73,7 @@ export const recoveryCases: readonly ConformanceCase<ContainerRuntimeHarness>[] 
     );
     const runtime = await crash();
     await runtime.recover();
-    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const signal = patience();
     const [lines, exit] = await Promise.all([
       linesOf({ runtime }, id, { follow: true, signal }),
       runtime.wait(id, 'not-running', signal),

@@ -10,6 +10,7 @@ import {
   linesOf,
   PATIENCE_MS,
   POLITE,
+  patience,
   run,
   runToEnd,
   runtimeCase,
@@ -119,7 +120,7 @@ export const signalCases: readonly ConformanceCase<ContainerRuntimeHarness>[] = 
 
   runtimeCase('wait for removal resolves when it is removed', async (harness) => {
     const { id } = await runToEnd(harness, 'process.exit(5)');
-    const removed = harness.runtime.wait(id, 'removed', AbortSignal.timeout(PATIENCE_MS));
+    const removed = harness.runtime.wait(id, 'removed', patience());
     await harness.runtime.remove(id);
     assert.equal((await removed).exitCode, 5);
   }),

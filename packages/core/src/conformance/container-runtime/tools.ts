@@ -25,6 +25,14 @@ export const POLITE = `process.on('SIGTERM', () => process.exit(3)); setInterval
 /** Says ready, and ignores what it is told. */
 export const STUBBORN = `process.on('SIGTERM', () => {}); setInterval(() => {}, 1000); console.log('ready')`;
 
+/** A signal that aborts when patience ends. */
+export function patience(): AbortSignal {
+  const over = new AbortController();
+  const reason = new Error(`nothing happened within ${PATIENCE_MS} ms`);
+  systemClock.timer(PATIENCE_MS, () => over.abort(reason), { unref: true });
+  return over.signal;
+}
+
 /** A case named for its part of the contract. */
 export function runtimeCase(
   name: string,
@@ -66,7 +74,7 @@ export async function runToEnd(
   more: Partial<ContainerSpec> = {},
 ): Promise<{ id: ContainerId; exitCode: number; stdout: string[]; stderr: string[] }> {
   const id = await run(harness, source, more);
-  const { exitCode } = await harness.runtime.wait(id, 'not-running', AbortSignal.timeout(PATIENCE_MS));
+  const { exitCode } = await harness.runtime.wait(id, 'not-running', patience());
   const stdout = await linesOf(harness, id, { stream: 'stdout' });
   const stderr = await linesOf(harness, id, { stream: 'stderr' });
   return { id, exitCode, stdout, stderr };
