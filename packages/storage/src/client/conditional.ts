@@ -34,6 +34,7 @@ export interface Condition {
 /** What a {@link ConditionalWriter} works with. */
 export interface ConditionalOptions {
   readonly store?: StateStore;
+  readonly guardPrefix: string;
   readonly head: (bucket: string, key: string, signal?: AbortSignal) => Promise<VersionHeader | undefined>;
   readonly read: (bucket: string, key: string, signal?: AbortSignal) => Promise<Version | undefined>;
   readonly write: (draft: Draft, signal?: AbortSignal) => Promise<VersionHeader>;
@@ -44,7 +45,8 @@ export interface ConditionalOptions {
 
 /** Bucket of staged bytes. Its name cannot be given by callers: it has a character no bucket name may have. */
 export const STAGING_BUCKET = '_staged';
-const GUARD_PREFIX = '/storage/guards/';
+/** Where guards are kept when nothing else is said. */
+export const DEFAULT_GUARD_PREFIX = '/storage/guards/';
 /** Writers in a row that decided before us; more means a contended object, and the caller should know. */
 const MAX_ATTEMPTS = 16;
 const RETRY_PAUSE_MS = 10;
@@ -75,7 +77,7 @@ export class ConditionalWriter {
       );
     }
     const { bucket, key } = draft.header;
-    const guardKey = `${GUARD_PREFIX}${objectId(bucket, key)}`;
+    const guardKey = `${this.#options.guardPrefix}${objectId(bucket, key)}`;
     for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
       const { guard, revision } = await this.#readGuard(store, guardKey);
       const current = await this.#options.head(bucket, key, signal);

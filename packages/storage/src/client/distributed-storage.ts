@@ -32,7 +32,7 @@ import { partitionOf } from '../placement/assign.ts';
 import { type Layout, quorumSets } from '../placement/layout.ts';
 import { collectBody, sliceRange } from './body.ts';
 import { type ClusterStatus, readClusterStatus } from './cluster-status.ts';
-import { ConditionalWriter } from './conditional.ts';
+import { ConditionalWriter, DEFAULT_GUARD_PREFIX } from './conditional.ts';
 import { BackgroundWork } from './gather.ts';
 import { HttpReplicas, type StorageTimeouts } from './http-replica.ts';
 import { type KnownNode, LayoutClient } from './layout-client.ts';
@@ -47,8 +47,8 @@ import { readAnywhere, writeAnywhere } from './weak.ts';
 /** How to open a {@link DistributedStorage}. */
 export interface DistributedStorageOptions {
   /**
-   * The storage nodes. The first client of a new cluster lays it out over them; later the layout is found at the nodes
-   * and only the addresses given here matter.
+   * The storage nodes. The first client of a new cluster lays it out over them, in the background and as soon as most
+   * of them answer; later the layout is found at the nodes and only the addresses given here matter.
    */
   readonly nodes?: readonly KnownNode[];
   /** Addresses of some nodes, when the layout is made elsewhere. Give `nodes` or `seeds`. */
@@ -61,6 +61,11 @@ export interface DistributedStorageOptions {
   readonly zone?: string;
   /** Needed for `ifMatch` and `ifNoneMatch` alone; without it they are `NOT_SUPPORTED`. */
   readonly stateStore?: StateStore;
+  /**
+   * Where in the state store conditional writes are decided. All who write an object conditionally must use the same.
+   * Default `/storage/guards/`.
+   */
+  readonly guardPrefix?: string;
   readonly timeouts?: StorageTimeouts;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -104,7 +109,7 @@ export class DistributedStorage implements ObjectStore {
   readonly #tags: TagSource;
   readonly #conditional: ConditionalWriter;
   readonly #rebalancer: Rebalancer;
-  #closed = false;
+  readonly #stop = new AbortController();
 
   constructor(options: DistributedStorageOptions) {
     const { nodes = [], seeds = [], clock = systemClock, random = systemRandom } = options;
@@ -143,6 +148,7 @@ export class DistributedStorage implements ObjectStore {
     const store = options.stateStore;
     this.#conditional = new ConditionalWriter({
       ...(store === undefined ? {} : { store }),
+      guardPrefix: options.guardPrefix ?? DEFAULT_GUARD_PREFIX,
       head: (bucket, key, signal) => this.#strongHead(bucket, key, signal),
       read: (bucket, key, signal) => this.#strongRead(bucket, key, signal),
       write: (draft, signal) => this.#strongWrite(draft, signal),
@@ -156,6 +162,7 @@ export class DistributedStorage implements ObjectStore {
       register: this.#register,
       background: this.#background,
     });
+    if (nodes.length > 0) this.#background.add(this.#layouts.seek(this.#stop.signal));
   }
 
   async put(bucket: string, key: string, body: ObjectBody, options: PutOptions = {}): Promise<ObjectInfo> {
@@ -263,8 +270,8 @@ export class DistributedStorage implements ObjectStore {
 
   /** Waits for requests under way, then lets go of all connections. */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
     await this.#background.settle();
     await this.#replicas.close();
   }
@@ -390,7 +397,8 @@ export class DistributedStorage implements ObjectStore {
   }
 
   #checkOpen(): void {
-    if (this.#closed) throw new StorageError('STORE_CLOSED', 'cannot use the object store: it was closed');
+    if (this.#stop.signal.aborted)
+      throw new StorageError('STORE_CLOSED', 'cannot use the object store: it was closed');
   }
 }
 

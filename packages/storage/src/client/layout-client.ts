@@ -30,6 +30,8 @@ export interface LayoutClientOptions {
 /** Rounds of the consensus with others proposing too; each waits a little longer. */
 const MAX_PROPOSALS = 10;
 const PROPOSAL_PAUSE_MS = 50;
+/** Pause between two looks for nodes that have not started yet. */
+const SEEK_PAUSE_MS = 500;
 
 /** See the head of this file. */
 export class LayoutClient {
@@ -60,6 +62,19 @@ export class LayoutClient {
   /** The layout; the first call looks for it. `LAYOUT_UNAVAILABLE` when no node has one. */
   async get(): Promise<Layout> {
     return this.#layout ?? (await this.refresh());
+  }
+
+  /** Looks for the layout until it is found or the signal aborts; a new cluster is laid out by this. */
+  async seek(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.get();
+        return;
+      } catch {
+        // Nodes may still be starting; an operation meanwhile tells its caller what is missing.
+        await this.#options.clock.sleep(SEEK_PAUSE_MS, signal).catch(() => undefined);
+      }
+    }
   }
 
   /** Asks all nodes for the newest layout. Calls at the same time share one round. */
