@@ -80,7 +80,7 @@ function parseOnce(
     name: 'default',
     services: [],
     policies: [],
-    trafficRules: [],
+    rules: [],
     volumes: [],
   };
   // What is beneath broken YAML is guesswork; problems found there would only mislead.
