@@ -156,7 +156,7 @@ describe('the shop', () => {
     const traceId = '0af7651916cd43dd8448eb211c80319c';
     const response = await fetch(web.url, { headers: { traceparent: `00-${traceId}-b7ad6b7169203331-01` } });
     expect(response.headers.get('traceparent')).toContain(traceId);
-    expect(catalog.log.some((line) => line.includes(traceId))).toBe(true);
+    await eventually(async () => catalog.log.some((line) => line.includes(traceId)), 'the trace in the log');
   });
 
   it('goes on taking orders while the server is down, and confirms them when it is back', async () => {
