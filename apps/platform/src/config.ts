@@ -38,6 +38,7 @@ export interface PlatformPaths {
   readonly security: string;
   readonly monitoring: string;
   readonly engine: string;
+  readonly images: string;
   readonly storage: (id: string) => string;
   readonly chaos: string;
   readonly run: string;
@@ -53,6 +54,7 @@ export function platformPaths(home: string): PlatformPaths {
     security: join(home, 'security'),
     monitoring: join(home, 'monitoring'),
     engine: join(home, 'engine'),
+    images: join(home, 'engine', 'images'),
     storage: (id) => join(home, 'storage', id),
     chaos: join(home, 'chaos'),
     run: join(home, 'run'),

@@ -4,6 +4,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { HeptadError, type NodeResource, systemClock } from '@heptad/core';
+import { openEngine } from './agent/clean-machine.ts';
 import { ApiClient } from './client/api-client.ts';
 import { type PlatformConfig, platformPaths } from './config.ts';
 import { identify, readPidFile, removePidFile, writePidFile } from './supervise/process-identity.ts';
@@ -54,11 +55,11 @@ export class LocalPlatform implements AsyncDisposable {
    * @throws HeptadError `ALREADY_RUNNING`; `PORT_IN_USE`; `START_FAILED` with the end of the log of what did not start.
    */
   static async start(wanted: PlatformConfig, onProgress: (message: string) => void = () => {}): Promise<LocalPlatform> {
-    const config = await resolveRuntime(wanted, onProgress);
-    const paths = platformPaths(config.home);
+    const paths = platformPaths(wanted.home);
     await mkdir(paths.run, { recursive: true, mode: 0o700 });
-    await claim(config);
-    await clearStale(config, onProgress);
+    await claim(wanted);
+    await clearStale(wanted, onProgress);
+    const config = await resolveRuntime(wanted, onProgress);
     for (const port of [config.port, config.otlpPort, config.agentPort]) {
       if (await portIsFree(config.host, port)) continue;
       throw new HeptadError('PORT_IN_USE', `cannot start: ${config.host}:${port} is used by another program`, {
@@ -113,12 +114,17 @@ export class LocalPlatform implements AsyncDisposable {
  */
 async function resolveRuntime(config: PlatformConfig, onProgress: (message: string) => void): Promise<PlatformConfig> {
   if (config.runtime !== 'auto') return withAddresses(config, config.runtime);
-  const probe = await probeRuntimes({ home: join(config.home, 'engine') });
-  if (probe.chosen === 'process') {
+  const probe = await probeRuntimes(config);
+  if (probe.runtime === 'process') {
     onProgress('services will run as plain processes, without isolation:');
     for (const reason of probe.reasons) onProgress(`  ${reason}`);
   }
-  return withAddresses(config, probe.chosen);
+  return withAddresses(config, probe.runtime);
+}
+
+async function probeRuntimes(config: PlatformConfig): Promise<{ runtime: 'oci' | 'process'; reasons: readonly string[] }> {
+  await using engine = await openEngine(config);
+  return engine.probe();
 }
 
 function withAddresses(config: PlatformConfig, runtime: 'oci' | 'process'): PlatformConfig {

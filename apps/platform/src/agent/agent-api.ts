@@ -3,7 +3,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import websocket from '@fastify/websocket';
 import { type ContainerInfo, type ContainerRuntime, errorMessage, HeptadError, isHeptadError } from '@heptad/core';
-import Fastify, { type FastifyBaseLogger } from 'fastify';
+import Fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import { Readable } from 'node:stream';
 import type WebSocket from 'ws';
 import { z } from 'zod';
@@ -48,7 +48,7 @@ async function findContainer(runtime: ContainerRuntime, name: string): Promise<C
 /** Serves the API; resolves once it listens. */
 export async function serveAgentApi(options: AgentApiOptions): Promise<AsyncDisposable> {
   const { runtime, token } = options;
-  const app = Fastify({ loggerInstance: options.logger, forceCloseConnections: true, disableRequestLogging: true });
+  const app = Fastify({ loggerInstance: options.logger, forceCloseConnections: true, logController: new LogController({ disableRequestLogging: true }) });
   app.addHook('onRequest', async (request) => {
     if (request.url === '/healthz') return;
     if (!isToken(request.headers.authorization, token)) throw new HeptadError('UNAUTHENTICATED', 'the agent answers only to its server');

@@ -3,8 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { availableParallelism, totalmem } from 'node:os';
 import { mkdir, readFile, statfs } from 'node:fs/promises';
-import { ContainerEngine } from '@heptad/container';
-import { type Clock, errorMessage, systemClock, systemRandom } from '@heptad/core';
+import { type Clock, systemClock, systemRandom } from '@heptad/core';
 import { NodeAgent } from '@heptad/orchestrator';
 import type { RemoteStateStore } from '@heptad/storage/state';
 import type { Logger } from 'pino';
@@ -15,6 +14,7 @@ import { STORAGE_NODES_KEY } from '../server/storage.ts';
 import { keeperOf, storageNodeIds } from '../supervise/platform-processes.ts';
 import type { ProcessKeeper } from '../supervise/process-keeper.ts';
 import { serveAgentApi } from './agent-api.ts';
+import { openEngine, removeAllContainers } from './clean-machine.ts';
 import { observeContainers } from './container-metrics.ts';
 import { facilityHooks } from './facilities.ts';
 import { LogShipper } from './log-shipper.ts';
@@ -61,23 +61,14 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
   opened.use(store);
   opened.defer(() => options.telemetry.close());
 
-  const { bridge, subnet, gateway } = config.network;
-  const engine = opened.use(
-    await ContainerEngine.open({
-      home: paths.engine,
-      runtime: config.runtime,
-      network: { bridgeName: bridge, subnet, gateway, isolated: true },
-      clock,
-    }),
-  );
-  const probe = await engine.runtime.probe();
+  const engine = opened.use(await openEngine(config));
+  const probe = await engine.probe();
   const isolated = probe.capabilities.isolation === 'container';
   for (const reason of probe.reasons) logger.warn(reason);
-  if (isolated) await engine.ensureNetwork();
-  await engine.runtime.recover();
+  if (isolated) await engine.ensureBridge();
 
   const event = (message: string): void => logger.warn(message);
-  const address = isolated ? gateway : '127.0.0.1';
+  const address = isolated ? config.network.gateway : '127.0.0.1';
   const storageNodes = storageNodeIds(config).map((id, index) => ({ id, port: config.storage.basePort + index, address: `${address}:${config.storage.basePort + index}` }));
   const storageKeepers = storageNodes.map(({ id, port }) => keeperOf(config, id, ['storage-node', '--id', id, '--host', address, '--port', String(port)], {}, event));
   const proxyKeeper = keeperOf(config, 'proxy', ['proxy'], { HEPTAD_ISOLATION: isolated ? 'container' : 'process' }, event);
@@ -90,7 +81,7 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
     }
     await proxyKeeper.stop({ graceMs: PROXY_STOP_MS });
     await Promise.all(storageKeepers.map((keeper) => keeper.stop({ graceMs: STORAGE_STOP_MS })));
-    if (isolated) await engine.removeNetwork();
+    await engine.network?.removeBridge();
   });
   await store.txn({ compare: [], success: [{ op: 'put', key: STORAGE_NODES_KEY, value: JSON.stringify(storageNodes.map(({ id, address: at }) => ({ id, address: at }))) }] });
 
@@ -113,7 +104,7 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
   await agent.start();
   opened.defer(async () => {
     await agent.close();
-    if (cleanUpAtEnd) await removeContainers(engine, logger);
+    if (cleanUpAtEnd) await removeAllContainers(engine);
   });
 
   observeContainers(engine.runtime);
@@ -127,14 +118,4 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
   logger.info({ node: config.nodeName, isolation: probe.capabilities.isolation }, 'agent serves');
   const running = opened.move();
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };
-}
-
-/** Removes every container of ours on this machine. */
-async function removeContainers(engine: ContainerEngine, logger: Logger): Promise<void> {
-  const all = await engine.runtime.list();
-  await Promise.all(
-    all.map((container) =>
-      engine.runtime.remove(container.id, { force: true }).catch((error: unknown) => logger.error(`cannot remove container ${container.name}: ${errorMessage(error)}`)),
-    ),
-  );
 }

@@ -24,7 +24,8 @@ export function buildProgram(): Command {
     .option('--server <url>', 'API server (HEPTAD_SERVER; default http://127.0.0.1:7070)')
     .option('--token <token>', 'bearer token (HEPTAD_TOKEN; default the last login, else the local administrator)')
     .showHelpAfterError('(heptad --help lists the commands)')
-    .configureHelp({ showGlobalOptions: true });
+    .configureHelp({ showGlobalOptions: true })
+    .enablePositionalOptions();
   registerProcessCommands(program);
   registerDeployCommands(program);
   registerInspectCommands(program);

@@ -2,8 +2,8 @@
 
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { ImageStore } from '@heptad/container';
-import { buildNodeImage } from '@heptad/container';
+import { buildNodeImage, type ImageStore } from '@heptad/container';
+
 import { HeptadError, type NetworkPolicySpec, type ServiceSpec, type TrafficRuleSpec } from '@heptad/core';
 import { type ComposeProject, parseCompose } from '@heptad/orchestrator';
 
@@ -42,13 +42,13 @@ export async function readProject(file: string, environment: NodeJS.ProcessEnv =
  * Builds the images of the services that have `build:` and answers the manifest. A built image's name carries its
  * digest, so that changed content is a changed spec and rolls out, and unchanged content is no change at all.
  */
-export async function buildProject(file: string, project: ComposeProject, images: ImageStore, onProgress: (message: string) => void): Promise<ProjectManifest> {
+export async function buildProject(project: ComposeProject, images: ImageStore, onProgress: (message: string) => void): Promise<ProjectManifest> {
   const services: { name: string; spec: ServiceSpec; labels: Record<string, string> }[] = [];
   for (const service of project.services) {
     let { spec } = service;
     if (service.build !== undefined) {
-      const directory = resolve(dirname(resolve(file)), service.build.context);
-      const main = service.build.args?.main ?? 'index.js';
+      const directory = service.build.context;
+      const main = service.build.args.main ?? 'index.js';
       onProgress(`building image ${project.name}-${service.name} from ${directory}…`);
       const image = await buildNodeImage({ images, name: `${project.name}-${service.name}`, directory, main });
       spec = { ...spec, image: `${project.name}-${service.name}@${image.digest}` };

@@ -4,13 +4,19 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import websocket from '@fastify/websocket';
 import { HeptadError, type Principal } from '@heptad/core';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, type RawServerDefault } from 'fastify';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type FastifyRequest, type RawServerDefault } from 'fastify';
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { toProblem } from './problem.ts';
 
-/** What a route needs: `public`, or the right to do `action` on `resource`. */
-export type RouteAccess = 'public' | { readonly resource: string; readonly action: 'read' | 'write' | 'execute' };
+/** What a route needs: `public`, or the right to do `action` on `resource`, which may depend on who asks. */
+export type RouteAccess = 'public' | ResourceAction | ((principal: Principal) => ResourceAction);
+
+/** A right of the access matrix. */
+export interface ResourceAction {
+  readonly resource: string;
+  readonly action: 'read' | 'write' | 'execute';
+}
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -49,7 +55,7 @@ function bearerOf(request: FastifyRequest): string | undefined {
 
 /** Builds the application; routes are added by the caller. Every route must say its access, or it is refused at start. */
 export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<App> {
-  const fastify = Fastify({ loggerInstance: logger, bodyLimit: BODY_LIMIT_BYTES, forceCloseConnections: true, routerOptions: { maxParamLength: 2048 }, disableRequestLogging: true });
+  const fastify = Fastify({ loggerInstance: logger, bodyLimit: BODY_LIMIT_BYTES, forceCloseConnections: true, routerOptions: { maxParamLength: 2048 }, logController: new LogController({ disableRequestLogging: true }) });
   fastify.setValidatorCompiler(validatorCompiler);
   fastify.setSerializerCompiler(serializerCompiler);
   const app = fastify.withTypeProvider<ZodTypeProvider>();
@@ -75,7 +81,7 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
       });
     }
     request.principal = await gate.authenticate(token);
-    await gate.admit(request.principal, access, { method: request.method, path: request.url.split('?')[0] ?? '', address: request.ip });
+    await gate.admit(request.principal, typeof access === 'function' ? access(request.principal) : access, { method: request.method, path: request.url.split('?')[0] ?? '', address: request.ip });
   });
   app.setErrorHandler((error, request, reply) => {
     const problem = toProblem(error);

@@ -1,6 +1,6 @@
 // What the server is made of, as its routes see it.
 
-import type { Clock, EventBus, StateStore } from '@heptad/core';
+import type { Clock, EventBus, LeaseGrantingStore } from '@heptad/core';
 import type { MeshClient } from '@heptad/mesh';
 import type { MonitoringStack } from '@heptad/monitoring';
 import type { ContainerOrchestrator, SignalSource } from '@heptad/orchestrator';
@@ -16,7 +16,7 @@ import type { StorageService } from './storage.ts';
 export interface ServerParts {
   readonly config: PlatformConfig;
   readonly clock: Clock;
-  readonly store: StateStore;
+  readonly store: LeaseGrantingStore;
   readonly resources: ResourceAccess;
   readonly orchestrator: ContainerOrchestrator;
   readonly security: CloudNativeSecurity;

@@ -6,7 +6,7 @@ import { type Clock, Resources, systemClock, systemRandom } from '@heptad/core';
 import { MeshClient, StateStoreCatalog } from '@heptad/mesh';
 import { SqliteEventBus } from '@heptad/mesh/events';
 import { MonitoringStack } from '@heptad/monitoring';
-import { ContainerOrchestrator } from '@heptad/orchestrator';
+import { ContainerOrchestrator, loadSignals } from '@heptad/orchestrator';
 import { CloudNativeSecurity } from '@heptad/security';
 import { SqliteStateStore } from '@heptad/storage/state';
 import type { Logger } from 'pino';
@@ -51,11 +51,11 @@ export async function runServer(options: RunServerOptions): Promise<AsyncDisposa
   await using opened = new AsyncDisposableStack();
   for (const path of [paths.stateDb, paths.eventsDb]) await mkdir(dirname(path), { recursive: true, mode: 0o700 });
 
-  const store = opened.use(await SqliteStateStore.open({ path: paths.stateDb, clock }));
+  const store = opened.use(new SqliteStateStore({ path: paths.stateDb, clock }));
   const resources = accessResources(store, { clock, random: systemRandom });
   const security = opened.use(await CloudNativeSecurity.open({ directory: paths.security, store, clock }));
   await ensureLocalSecrets(security, paths.run);
-  const monitoring = opened.use(await MonitoringStack.open({ directory: paths.monitoring, clock }));
+  const monitoring = opened.use(new MonitoringStack({ directory: paths.monitoring, clock }));
   const bus = opened.use(new SqliteEventBus({ path: paths.eventsDb, clock }));
   const orchestrator = opened.use(
     new ContainerOrchestrator({

@@ -86,5 +86,4 @@ export function registerDeployCommands(program: Command): void {
     .option('--name <name>', 'name of the container')
     .passThroughOptions()
     .action(async (image, words, options) => (await import('../run/run-container.ts')).runContainer(image, words, options));
-  program.enablePositionalOptions();
 }

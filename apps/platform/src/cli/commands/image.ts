@@ -25,7 +25,6 @@ export function registerImageCommands(program: Command): void {
   image
     .command('prune')
     .description('remove what no image and no container uses')
-    .option('--dry-run', 'only say what would go')
     .action(async (_options, command) => (await load()).prune(command));
   for (const verb of ['pull', 'push', 'verify']) {
     image

@@ -1,6 +1,6 @@
 // apply, plan, delete, scale, rollout, wait, drain, cordon, quota.
 
-import { ContainerEngine } from '@heptad/container';
+import { ImageStore } from '@heptad/container';
 import { HeptadError, invalidArgument, parseDuration, type QuotaResource, type ServiceResource } from '@heptad/core';
 import type { Command } from 'commander';
 import { configFromEnvironment, platformPaths } from '../../config.ts';
@@ -14,13 +14,8 @@ import { listAll } from './inspect.ts';
 export async function buildFromFile(file: string): Promise<ProjectManifest> {
   const project = await readProject(file);
   if (project.services.every((service) => service.build === undefined)) return manifestOf(project);
-  const config = configFromEnvironment();
-  const engine = await ContainerEngine.open({ home: platformPaths(config.home).engine, runtime: config.runtime });
-  try {
-    return await buildProject(file, project, engine.images, say);
-  } finally {
-    await engine[Symbol.asyncDispose]();
-  }
+  const images = await ImageStore.open({ home: platformPaths(configFromEnvironment().home).images });
+  return buildProject(project, images, say);
 }
 
 function printChanges(changes: readonly PlannedChange[]): void {

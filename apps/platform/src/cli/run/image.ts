@@ -1,26 +1,30 @@
 // image build, ls, rm, inspect, prune: this machine's image store.
 
-import { buildNodeImage, ContainerEngine } from '@heptad/container';
-import { formatBytes } from '@heptad/core';
+import { buildNodeImage, ImageStore } from '@heptad/container';
+import { type ContainerResource, formatBytes, type ServiceResource } from '@heptad/core';
 import type { Command } from 'commander';
 import { configFromEnvironment, platformPaths } from '../../config.ts';
 import { contextOf } from '../context.ts';
 import { printJson, printTable, say } from '../output.ts';
+import { listAll } from './inspect.ts';
 
-async function withEngine<T>(use: (engine: ContainerEngine) => Promise<T>): Promise<T> {
-  const config = configFromEnvironment();
-  const engine = await ContainerEngine.open({ home: platformPaths(config.home).engine, runtime: config.runtime });
-  try {
-    return await use(engine);
-  } finally {
-    await engine[Symbol.asyncDispose]();
-  }
+/** Several processes may use the store at once: the agent of a running platform, and we. */
+function openImages(): Promise<ImageStore> {
+  return ImageStore.open({ home: platformPaths(configFromEnvironment().home).images });
 }
 
 /** `heptad image build DIR -t NAME`. */
 export async function build(directory: string, options: { tag: string; main: string }, command: Command): Promise<void> {
   const { json } = contextOf(command);
-  const built = await withEngine((engine) => buildNodeImage({ images: engine.images, name: options.tag, directory, main: options.main, onProgress: (step) => say(String(step)) }));
+  const built = await buildNodeImage({
+    images: await openImages(),
+    name: options.tag,
+    directory,
+    main: options.main,
+    onProgress: ({ step, message }) => {
+      if (step === 'done') say(message);
+    },
+  });
   if (json) printJson(built);
   else process.stdout.write(`${options.tag}@${built.digest}\n`);
 }
@@ -28,30 +32,38 @@ export async function build(directory: string, options: { tag: string; main: str
 /** `heptad image ls`. */
 export async function list(command: Command): Promise<void> {
   const { json } = contextOf(command);
-  const images = await withEngine((engine) => engine.images.list());
+  const images = await (await openImages()).list();
   if (json) return printJson(images);
-  printTable(['NAME', 'DIGEST', 'SIZE', 'CREATED'], images.map((image) => [image.name, image.digest.slice(0, 19), formatBytes(image.sizeBytes), image.createdAt ?? '-']));
+  printTable(['NAME', 'DIGEST', 'SIZE', 'NAMED AT'], images.map((image) => [image.name, image.digest.slice(0, 19), formatBytes(image.sizeBytes), new Date(image.taggedAt).toISOString()]));
 }
 
 /** `heptad image rm`. */
 export async function remove(name: string, command: Command): Promise<void> {
   const { dryRun } = contextOf(command);
-  await withEngine(async (engine) => {
-    const image = await engine.images.inspect(name);
-    if (!dryRun) await engine.images.remove(name);
-    say(`${dryRun ? 'would remove' : 'removed'} ${name} (${image.digest.slice(0, 19)})`);
-  });
+  const images = await openImages();
+  const image = await images.inspect(name);
+  if (!dryRun) await images.remove(name);
+  say(`${dryRun ? 'would remove' : 'removed'} ${name} (${image.digest.slice(0, 19)})`);
 }
 
 /** `heptad image inspect`. */
 export async function inspect(name: string, _command: Command): Promise<void> {
-  printJson(await withEngine((engine) => engine.images.inspect(name)));
+  printJson(await (await openImages()).inspect(name));
 }
 
-/** `heptad image prune`. */
+/** `heptad image prune`: the platform says which images its services and containers use. */
 export async function prune(command: Command): Promise<void> {
-  const { json, dryRun } = contextOf(command);
-  const result = await withEngine((engine) => engine.prune({ dryRun }));
-  if (json) printJson(result);
-  else say(`${dryRun ? 'would free' : 'freed'} ${formatBytes(result.freedBytes)} in ${result.removed} blobs and snapshots`);
+  const { client, json } = contextOf(command);
+  const [services, containers] = await Promise.all([
+    listAll<ServiceResource>(client, '/api/v1/services'),
+    listAll<ContainerResource>(client, '/api/v1/containers'),
+  ]);
+  const used = [...services.map((one) => one.spec.image), ...containers.map((one) => one.spec.template.image)];
+  const inUse = used.flatMap((name) => {
+    const digest = /@(sha256:[0-9a-f]{64})$/.exec(name)?.[1];
+    return digest === undefined ? [] : [digest];
+  });
+  const report = await (await openImages()).gc({ inUse });
+  if (json) printJson(report);
+  else say(`freed ${formatBytes(report.freedBytes)}: ${report.blobs} blobs, ${report.snapshots} snapshots`);
 }

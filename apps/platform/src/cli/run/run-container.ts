@@ -70,10 +70,9 @@ export async function runContainer(image: string, words: readonly string[], opti
   // A home of its own: the agent owns the platform's, and images are shared through the image store.
   await using engine = await ContainerEngine.open({
     home: join(platformPaths(config.home).engine, 'run'),
-    images: join(platformPaths(config.home).engine, 'images'),
+    imagesHome: platformPaths(config.home).images,
     runtime: config.runtime,
   });
-  await engine.runtime.recover();
   const id = await engine.runtime.create(specOf(image, words, options));
   await engine.runtime.start(id);
   if (options.detach) {

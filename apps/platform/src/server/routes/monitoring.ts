@@ -1,6 +1,7 @@
 // /monitoring, /logs, /traces, /alerts, /anomalies, and the OTLP receiver.
 
 import { alertSpec, resourceName } from '@heptad/core';
+import { monitoringHandler } from '@heptad/monitoring';
 import { z } from 'zod';
 import type { App } from '../app.ts';
 import { page, pageQuery } from '../paging.ts';
@@ -14,8 +15,6 @@ const queryParams = z.object({
   step: z.coerce.number().positive().optional(),
 });
 
-/** OTLP requests are 4 MiB at most, as collectors send them. */
-const OTLP_LIMIT_BYTES = 4 * 1024 * 1024;
 const MS_PER_SECOND = 1000;
 
 /** Adds the routes. Times in queries are Unix seconds, as in Prometheus. */
@@ -36,7 +35,7 @@ export function monitoringRoutes(app: App, parts: ServerParts): void {
   app.get(
     '/api/v1/logs',
     { config: { access: { resource: 'logs', action: 'read' } }, schema: { querystring: z.object({ search: z.string().default(''), limit: z.coerce.number().int().min(1).max(10_000).default(100) }) } },
-    async (request) => ({ items: await monitoring.searchLogs(request.query.search, { limit: request.query.limit }) }),
+    async (request) => ({ items: monitoring.searchLogs(request.query) }),
   );
   app.get('/api/v1/traces/:id', { ...read, schema: { params: z.object({ id: z.string().regex(/^[0-9a-f]{32}$/) }) } }, async (request) => monitoring.correlate(request.params.id));
   app.get('/api/v1/anomalies', read, async () => ({ items: await monitoring.anomalies() }));
@@ -50,19 +49,16 @@ export function monitoringRoutes(app: App, parts: ServerParts): void {
   });
 }
 
-/** The OTLP/HTTP receiver: `/v1/traces`, `/v1/metrics`, `/v1/logs`. */
+/** The OTLP/HTTP receiver: `/v1/traces`, `/v1/metrics`, `/v1/logs`. Bodies are read by the handler, with its own limit. */
 export function otlpRoutes(app: App, parts: ServerParts): void {
+  const receive = monitoringHandler(parts.monitoring);
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: OTLP_LIMIT_BYTES }, (_request, body, done) => done(null, body));
-    for (const signal of ['traces', 'metrics', 'logs'] as const) {
-      scope.post(`/v1/${signal}`, { config: { access: { resource: 'monitoring', action: 'write' } }, bodyLimit: OTLP_LIMIT_BYTES }, async (request, reply) => {
-        const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-        const answer = await parts.monitoring.ingestOtlp(signal, body, {
-          contentType: request.headers['content-type'] ?? 'application/json',
-          ...(request.headers['content-encoding'] === undefined ? {} : { contentEncoding: request.headers['content-encoding'] }),
-        });
-        return reply.status(answer.status).type(answer.contentType).send(answer.body);
+    scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
+    for (const signal of ['traces', 'metrics', 'logs']) {
+      scope.post(`/v1/${signal}`, { config: { access: { resource: 'monitoring', action: 'write' } } }, async (request, reply) => {
+        reply.hijack();
+        await receive(request.raw, reply.raw);
       });
     }
   });

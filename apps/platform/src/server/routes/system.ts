@@ -30,5 +30,11 @@ export async function systemRoutes(app: App, parts: ServerParts): Promise<void> 
     app.get('/', open, async (_request, reply) => reply.type('text/plain').send('The console is not built: pnpm build. The API is documented at /docs.\n'));
     return;
   }
-  await app.register(fastifyStatic, { root, wildcard: false, config: { access: 'public' } } as Parameters<typeof fastifyStatic>[1] & object);
+  await app.register(fastifyStatic, { root, serve: false });
+  app.get('/', open, async (_request, reply) => reply.sendFile('index.html'));
+  // Vite names assets by their content: they never change.
+  app.get('/assets/*', open, async (request, reply) => {
+    const { '*': path } = request.params as { '*': string };
+    return reply.sendFile(`assets/${path}`, { immutable: true, maxAge: '1y' });
+  });
 }
