@@ -4,6 +4,7 @@ import type { StoredLog } from './logs/log-types.ts';
 import type { LogStore } from './logs/store.ts';
 import { type Labels, METRIC_NAME } from './metrics/labels.ts';
 import type { MetricStore } from './metrics/store.ts';
+import type { SeriesData } from './metrics/store-types.ts';
 import type { TraceStore } from './traces/store.ts';
 import type { Trace } from './traces/trace-types.ts';
 
@@ -44,7 +45,9 @@ export interface CorrelateOptions {
 
 const DEFAULT_MARGIN_MS = 60_000;
 const DEFAULT_MAX_METRICS = 50;
-/** Samples read for one service. */
+/** Where a service is named: by itself, by the proxy that called it, by the agent that runs its containers. */
+const SERVICE_LABELS = ['service', 'server_address', 'container_service'];
+/** Samples read for one label of one service. */
 const MAX_SAMPLES = 200_000;
 
 /**
@@ -97,16 +100,19 @@ function metricsOf(
   window: Correlation['window'],
   maxMetrics: number,
 ): CorrelatedMetric[] {
-  const matchers = [
-    { name: 'service', operator: '=', value: service },
-    { name: 'le', operator: '=', value: '' },
-  ] as const;
-  return sources.metrics
-    .select(matchers, window.start, window.end, MAX_SAMPLES)
-    .slice(0, maxMetrics)
-    .map(({ labels, times, values }) => ({
-      name: labels[METRIC_NAME] ?? '',
-      labels,
-      points: Array.from(times, (time, index): [number, number] => [time, values[index] ?? Number.NaN]),
-    }));
+  const found = new Map<Labels, SeriesData>();
+  for (const label of SERVICE_LABELS) {
+    const matchers = [
+      { name: label, operator: '=', value: service },
+      { name: 'le', operator: '=', value: '' },
+    ] as const;
+    for (const series of sources.metrics.select(matchers, window.start, window.end, MAX_SAMPLES)) {
+      found.set(series.labels, series);
+    }
+  }
+  return [...found.values()].slice(0, maxMetrics).map(({ labels, times, values }) => ({
+    name: labels[METRIC_NAME] ?? '',
+    labels,
+    points: Array.from(times, (time, index): [number, number] => [time, values[index] ?? Number.NaN]),
+  }));
 }

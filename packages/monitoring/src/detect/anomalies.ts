@@ -8,16 +8,32 @@ import { IsolationForest } from './isolation-forest.ts';
 /** The metrics of which a service's vector is made: name -> PromQL that yields one series per `service`. */
 export type VectorQueries = Readonly<Record<string, string>>;
 
+const REQUESTS = 'http_server_request_duration_seconds';
+
+/** Renames the label by which a proxy or an agent names the service that it measured. */
+function asService(label: string, expression: string): string {
+  return `label_replace(${expression}, "service", "$1", "${label}", "(.+)")`;
+}
+
+/** Of each service what the node proxies saw of it, or what it says itself when no proxy stands before it. */
+function ofRequests(build: (selector: string, by: string) => string): string {
+  const seen = asService('server_address', build('service="heptad-proxy"', 'server_address'));
+  return `max by (service) (${seen} or ${build('service!="heptad-proxy"', 'service')})`;
+}
+
 /** What Heptad's proxies and agents export, as OpenTelemetry's semantic conventions name it. */
 export const DEFAULT_VECTOR_QUERIES: VectorQueries = {
-  rate: 'sum by (service) (rate(http_server_request_duration_seconds_count[2m]))',
-  errors:
-    'sum by (service) (rate(http_server_request_duration_seconds_count{http_response_status_code=~"5.."}[2m])) or ' +
-    'sum by (service) (rate(http_server_request_duration_seconds_count[2m])) * 0',
-  latencyP99:
-    'histogram_quantile(0.99, sum by (service, le) (rate(http_server_request_duration_seconds_bucket[2m])))',
-  cpu: 'sum by (service) (rate(container_cpu_time_seconds_total[2m]))',
-  memory: 'sum by (service) (container_memory_usage_bytes)',
+  rate: ofRequests((selector, by) => `sum by (${by}) (rate(${REQUESTS}_count{${selector}}[2m]))`),
+  errors: ofRequests(
+    (selector, by) =>
+      `sum by (${by}) (rate(${REQUESTS}_count{${selector}, http_response_status_code=~"5.."}[2m]))`,
+  ),
+  latencyP99: ofRequests(
+    (selector, by) =>
+      `histogram_quantile(0.99, sum by (${by}, le) (rate(${REQUESTS}_bucket{${selector}}[2m])))`,
+  ),
+  cpu: `max by (service) (${asService('container_service', 'sum by (container_service) (rate(container_cpu_seconds_total[2m]))')})`,
+  memory: `max by (service) (${asService('container_service', 'sum by (container_service) (container_memory_bytes)')})`,
 };
 
 /** Options of {@link findAnomalies}. */
@@ -29,7 +45,7 @@ export interface AnomalyOptions {
   readonly stepMs?: number;
   /** The newest part that is judged against the rest. Default 2 minutes. */
   readonly recentMs?: number;
-  /** A score at or above is an anomaly. Default 0.65. */
+  /** A score at or above is an anomaly. Default 0.6. */
   readonly threshold?: number;
   readonly random?: Random;
 }
@@ -56,7 +72,7 @@ export interface Anomaly {
 const DEFAULT_HISTORY_MS = 60 * 60 * 1000;
 const DEFAULT_STEP_MS = 15_000;
 const DEFAULT_RECENT_MS = 2 * 60 * 1000;
-const DEFAULT_THRESHOLD = 0.65;
+const DEFAULT_THRESHOLD = 0.6;
 /** Fewer vectors than this say nothing about what is usual. */
 const MIN_HISTORY = 32;
 /** A robust standard deviation is this many median absolute deviations. */
@@ -73,8 +89,9 @@ interface Observation {
 /**
  * Judges each service's last minutes against its last hour.
  *
- * The forest is grown from the history only, so that a fault that lasts does not become normal at once. A forest alone
- * is a weak detector of single metrics; a service is reported when its score is high and one metric deviates strongly.
+ * The forest is grown from all vectors, as its paper has it: what is to stand out must be among what is cut, for a forest
+ * cannot tell how far outside its data a point lies. The medians are those of the history alone. A forest is a weak
+ * detector of single metrics, so a service is reported when its score is high and one metric also deviates strongly.
  */
 export async function findAnomalies(
   engine: QueryEngine,
@@ -107,7 +124,7 @@ function judge(
   const scaled = (vector: readonly number[]): number[] =>
     vector.map((value, index) => deviations(value, baselines[index] ?? { median: 0, scale: 1 }));
   const forest = IsolationForest.fit(
-    history.map(({ vector }) => scaled(vector)),
+    [...history, ...recent].map(({ vector }) => scaled(vector)),
     { random: options.random ?? systemRandom },
   );
   let worst: Anomaly | undefined;

@@ -21,6 +21,7 @@ type State =
 interface Automaton {
   readonly states: readonly State[];
   readonly entry: number;
+  readonly groups: number;
   readonly names: ReadonlyMap<string, number>;
 }
 
@@ -52,7 +53,7 @@ export function compileCaptures(pattern: string): (text: string) => Captures | u
     const slots = run(automaton, text, true);
     if (slots === undefined) return undefined;
     const groups: (string | undefined)[] = [text];
-    for (let index = 2; index < slots.length; index += 2) {
+    for (let index = 2; index <= automaton.groups * 2; index += 2) {
       const [from, to] = [slots[index], slots[index + 1]];
       groups.push(from === undefined || to === undefined ? undefined : text.slice(from, to));
     }
@@ -62,9 +63,9 @@ export function compileCaptures(pattern: string): (text: string) => Captures | u
 
 function compile(pattern: string): Automaton {
   const states: State[] = [];
-  const { root, names } = parsePattern(pattern);
+  const { root, names, groups } = parsePattern(pattern);
   const accept = add(states, { kind: 'accept' }, pattern);
-  return { states, entry: build(root, states, accept, pattern), names };
+  return { states, entry: build(root, states, accept, pattern), names, groups };
 }
 
 /** `a|b|c` without any operator, the usual dashboard variable, is a set look-up. */

@@ -141,7 +141,7 @@ function evaluation(head: string, lines: readonly string[], line: number): Evalu
   let scalar: number | undefined;
   if (unreadable === undefined) {
     for (const text of data) {
-      if (/^[-+]?(\d|inf|nan)/i.test(text)) scalar = readValues(text)[0];
+      if (/^[-+]?(\d|inf\b|nan\b)/i.test(text)) scalar = readValues(text)[0];
       else {
         const { labels, rest } = readMetric(text);
         expected.push({ labels, values: readValues(rest) });
