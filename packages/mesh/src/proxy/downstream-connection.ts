@@ -53,7 +53,7 @@ export class DownstreamConnection {
 
   /** Whether the connection must end after the response under way. */
   get closing(): boolean {
-    return this.#clientEnded || this.#context.draining;
+    return this.#context.draining;
   }
 
   /** The caller and what policies say, worked out once per snapshot. */
@@ -119,8 +119,7 @@ export class DownstreamConnection {
       return;
     }
     if (this.socket.isPaused()) this.socket.resume();
-    if (this.#clientEnded && this.#held === undefined) this.socket.end();
-    else this.#readHeads();
+    this.#readHeads();
   }
 
   /** Gives the socket away for an upgraded connection; answers the bytes that came ahead. */
@@ -144,13 +143,16 @@ export class DownstreamConnection {
 
   readonly #onDrain = (): void => this.#exchange?.clientDrain();
 
+  /**
+   * A client that ends its side has gone, as for nginx and Node's own server: closing a socket looks the same on the wire,
+   * and going on for nobody would keep the endpoint busy.
+   */
   readonly #onEnd = (): void => {
     this.#clientEnded = true;
-    if (this.#exchange === undefined || !this.#exchange.bodyDone) {
-      // No request can follow, and a half-sent one will never be whole.
-      this.#exchange?.clientGone();
-      this.socket.end();
-    }
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    exchange?.clientGone();
+    this.socket.end();
   };
 
   /** A loop, not a recursion: thousands of pipelined requests may be answered without waiting. */

@@ -1,11 +1,14 @@
 // BodyReader: finds where a body ends while it is forwarded, and refuses chunks that two parsers could read differently.
 
 import type { Framing } from './fields.ts';
+import { checkTrailer } from './fields.ts';
 import { MAX_CHUNK_SIZE_DIGITS, MAX_TRAILER_BYTES } from './limits.ts';
 import { HttpParseError } from './parse-error.ts';
 
 const CR = 13;
 const LF = 10;
+const TAB = 9;
+const DEL = 127;
 
 type ChunkState = 'size' | 'size-lf' | 'data' | 'data-cr' | 'data-lf' | 'trailer' | 'trailer-lf' | 'end-lf';
 
@@ -21,7 +24,7 @@ export class BodyReader {
   #state: ChunkState = 'size';
   #digits = 0;
   #trailerBytes = 0;
-  #lineBytes = 0;
+  #line = '';
 
   constructor(framing: Framing) {
     this.#framing = framing;
@@ -79,7 +82,6 @@ export class BodyReader {
         expect(byte, LF, 'after a chunk size');
         this.#state = this.#left === 0 ? 'trailer' : 'data';
         this.#digits = 0;
-        this.#lineBytes = 0;
         break;
       case 'data-cr':
         expect(byte, CR, 'after a chunk');
@@ -95,7 +97,8 @@ export class BodyReader {
       case 'trailer-lf':
         expect(byte, LF, 'after a trailer field');
         this.#state = 'trailer';
-        this.#lineBytes = 0;
+        checkTrailer(this.#line);
+        this.#line = '';
         break;
       case 'end-lf':
         expect(byte, LF, 'at the end of a chunked body');
@@ -120,15 +123,15 @@ export class BodyReader {
 
   #trailerByte(byte: number): void {
     if (byte === CR) {
-      this.#state = this.#lineBytes === 0 ? 'end-lf' : 'trailer-lf';
+      this.#state = this.#line === '' ? 'end-lf' : 'trailer-lf';
       return;
     }
-    this.#lineBytes += 1;
+    // At once, not at the line's end: bytes go on as they come, and a lenient next hop could end the body at a bare LF.
+    if ((byte < 32 && byte !== TAB) || byte === DEL)
+      throw new HttpParseError(400, 'a control character in a trailer');
     this.#trailerBytes += 1;
     if (this.#trailerBytes > MAX_TRAILER_BYTES) throw new HttpParseError(400, 'trailers too long');
-    const control = (byte < 32 && byte !== 9) || byte === 127;
-    const folded = this.#lineBytes === 1 && (byte === 32 || byte === 9 || byte === 58);
-    if (control || folded) throw new HttpParseError(400, 'a malformed trailer field');
+    this.#line += String.fromCharCode(byte);
   }
 }
 

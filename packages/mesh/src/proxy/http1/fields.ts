@@ -83,6 +83,30 @@ export function parseFields(lines: readonly string[], first: number): Fields {
   return { list, names, connection: connection ?? NO_TOKENS, contentLength, chunked };
 }
 
+/** Fields that change framing, routing or rights mean nothing in a trailer and must not arrive in one (RFC 9110 §6.5.1). */
+const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
+  'content-length',
+  'transfer-encoding',
+  'host',
+  'connection',
+  'trailer',
+  'te',
+  'authorization',
+  'cookie',
+  'set-cookie',
+  'content-encoding',
+  'content-type',
+  'content-range',
+]);
+
+/** Checks one trailer line. Errors: 400. */
+export function checkTrailer(line: string): void {
+  const match = FIELD.exec(line);
+  if (match === null) throw new HttpParseError(400, describeBadField(line));
+  const name = (match[1] ?? '').toLowerCase();
+  if (NOT_IN_TRAILERS.has(name)) throw new HttpParseError(400, `${name} in a trailer`);
+}
+
 function parseContentLength(value: string): number {
   const length = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
   if (!Number.isSafeInteger(length)) throw new HttpParseError(400, 'Content-Length is not a plain number');
