@@ -1,7 +1,7 @@
 // Agent and controller together, over real processes: what a user deploys is what runs, whatever happens to it.
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { eventually, webSpec, World } from './world.ts';
+import { eventually, World, webSpec } from './world.ts';
 
 let world: World;
 
@@ -81,7 +81,9 @@ describe('repair', () => {
       expect(replica?.status).toMatchObject({ status: 'Failed', restarts: 3, exitCode: 7 });
       expect(replica?.status.restartAt).toBeUndefined();
     });
-    expect(await world.orchestrator.status('crash')).toMatchObject({ failed: 1, running: 0 });
+    await eventually(async () => {
+      expect(await world.orchestrator.status('crash')).toMatchObject({ failed: 1, running: 0 });
+    });
   });
 
   it('takes a replica that turned unhealthy out of traffic and restarts it', async () => {
@@ -175,9 +177,14 @@ describe('changing', () => {
     await world.deploy('web', webSpec({ replicas: 1 }));
     const [before] = await world.replicas('web');
     const resources = webSpec().resources;
-    await world.deploy('web', webSpec({ replicas: 1, resources: { ...resources, limits: { cpuMillis: 700 } } }));
+    await world.deploy(
+      'web',
+      webSpec({ replicas: 1, resources: { ...resources, limits: { cpuMillis: 700 } } }),
+    );
     const runtime = world.runtimes.get('n1');
-    await eventually(() => expect(runtime?.updates.map((update) => update.limits)).toEqual([{ cpuMillis: 700 }]));
+    await eventually(() =>
+      expect(runtime?.updates.map((update) => update.limits)).toEqual([{ cpuMillis: 700 }]),
+    );
     const [after] = await world.replicas('web');
     expect(after?.status.runtimeId).toBe(before?.status.runtimeId);
   });

@@ -8,7 +8,12 @@ import {
   type ServiceSpec,
   type StateStore,
 } from '@heptad/core';
-import { ContainerOrchestrator, NodeAgent, type NodeAgentOptions, type ServiceSpecInput } from '@heptad/orchestrator';
+import {
+  ContainerOrchestrator,
+  NodeAgent,
+  type NodeAgentOptions,
+  type ServiceSpecInput,
+} from '@heptad/orchestrator';
 import { ChildProcessRuntime } from './child-process-runtime.ts';
 
 /** Port all test programs listen on, on an address of their own. */

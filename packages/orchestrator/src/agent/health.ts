@@ -12,7 +12,7 @@ export interface HealthState {
   /** Whether it was healthy at any time. */
   readonly everHealthy: boolean;
   readonly failures: number;
-  /** Monotonic time of the last failure that counted. */
+  /** How long it had run when a failure last counted, milliseconds. */
   readonly countedAt: number;
 }
 
@@ -24,7 +24,7 @@ export function initialHealth(wasHealthy: boolean): HealthState {
     message: wasHealthy ? 'healthy when last seen' : 'not probed yet',
     everHealthy: wasHealthy,
     failures: 0,
-    countedAt: Number.NEGATIVE_INFINITY,
+    countedAt: 0,
   };
 }
 
@@ -50,11 +50,11 @@ export function nextHealth(
       message: result.message,
       everHealthy: true,
       failures: 0,
-      countedAt: Number.NEGATIVE_INFINITY,
+      countedAt: 0,
     };
   }
   const starting = !state.everHealthy;
-  const tooSoon = sinceStartMs < check.startPeriodMs || sinceStartMs - state.countedAt < check.intervalMs;
+  const tooSoon = sinceStartMs - Math.max(state.countedAt, check.startPeriodMs) < check.intervalMs;
   if (starting && tooSoon) return { ...state, message: result.message };
   const failures = state.failures + 1;
   const failed = failures >= check.retries;

@@ -1,6 +1,7 @@
 // NodeAgent: makes one machine run what is bound to it, and says how that goes.
 
 import {
+  type ContainerInfo,
   type ContainerResource,
   HeptadError,
   Informer,
@@ -275,18 +276,21 @@ export class NodeAgent implements AsyncDisposable {
         .filter((container) => container.spec.node === node.name)
         .map((container) => container.id),
     );
-    for (const info of running) {
+    const orphans = running.filter((info) => {
       const id = info.labels[CONTAINER_LABEL];
-      if (id === undefined || wanted.has(id) || info.state === 'removed') continue;
-      signal.throwIfAborted();
-      if (info.state === 'running' || info.state === 'paused') {
-        await runtime.stop(info.id, { graceMs: ORPHAN_GRACE_MS, signal });
-      }
-      await runtime.remove(info.id, { force: true });
-      const because = `${info.name} ran on ${node.name} and no service wants it`;
-      const object = `Container/${this.#options.namespace ?? 'default'}/${info.name}`;
-      this.#record(object, 'remove-orphan', because);
+      return id !== undefined && !wanted.has(id) && info.state !== 'removed';
+    });
+    signal.throwIfAborted();
+    await Promise.all(orphans.map((info) => this.#stopOrphan(context, info)));
+  }
+
+  async #stopOrphan({ runtime, node, signal }: AgentContext, info: ContainerInfo): Promise<void> {
+    if (info.state === 'running' || info.state === 'paused') {
+      await runtime.stop(info.id, { graceMs: ORPHAN_GRACE_MS, signal });
     }
+    await runtime.remove(info.id, { force: true });
+    const because = `${info.name} ran on ${node.name} and no service wants it`;
+    this.#record(`Container/${this.#options.namespace ?? 'default'}/${info.name}`, 'remove-orphan', because);
   }
 
   #tell(container: ContainerResource, op: string, because: string): void {

@@ -4,6 +4,7 @@ import {
   Backoff,
   type ContainerInfo,
   type ContainerResource,
+  type ContainerSpec,
   errorMessage,
   isHeptadError,
   type Timer,
@@ -32,12 +33,14 @@ export class ContainerWorker {
   readonly #observed: Observed;
   readonly #endpoint: EndpointWriter;
   readonly #retry: Backoff;
+  readonly #retell: Backoff;
   #monitor: { id: string; check: string; monitor: HealthMonitor } | undefined;
   #health: HealthState | undefined;
   #killedForHealth = false;
   #hosts: string | undefined;
   #published: string | undefined;
   #timer: Timer | undefined;
+  #wakeAt = 0;
   #asked = false;
   #busy: Promise<void> | undefined;
   #gone = false;
@@ -49,11 +52,13 @@ export class ContainerWorker {
     this.#observed = observedFrom(resource.status);
     this.#endpoint = new EndpointWriter(context.endpoints, context.node.name, context.node.zone);
     this.#retry = new Backoff(RETRY_WAIT, context.random);
+    this.#retell = new Backoff(RETRY_WAIT, context.random);
   }
 
   /** The resource changed. */
   update(resource: ContainerResource): void {
-    const respecified = resource.generation !== this.#resource.generation;
+    const before = this.#resource;
+    const respecified = resource.generation !== before.generation || resource.deletedAt !== before.deletedAt;
     this.#resource = resource;
     if (respecified) this.turn();
   }
@@ -98,9 +103,18 @@ export class ContainerWorker {
     }
   }
 
+  /** Asks for a turn later. Of several wishes the earliest counts: each turn wishes anew what it still waits for. */
   #wakeAfter(ms: number): void {
+    const { clock } = this.#context;
+    const at = clock.monotonicMs() + Math.max(0, ms);
+    if (this.#timer !== undefined && this.#wakeAt <= at) return;
     this.#timer?.cancel();
-    this.#timer = this.#context.clock.timer(Math.max(0, ms), () => this.turn(), { unref: true });
+    this.#wakeAt = at;
+    const ring = (): void => {
+      this.#timer = undefined;
+      this.turn();
+    };
+    this.#timer = clock.timer(Math.max(0, ms), ring, { unref: true });
   }
 
   async #reconcile(): Promise<void> {
@@ -130,7 +144,7 @@ export class ContainerWorker {
   }
 
   async #startNew(): Promise<void> {
-    const { clock, runtime, node, hooks, hosts } = this.#context;
+    const { clock, runtime, node } = this.#context;
     const observed = this.#observed;
     this.#stopMonitor();
     const finished = isFinished({ ...this.#resource, status: { ...this.#resource.status, ...observed } });
@@ -143,12 +157,10 @@ export class ContainerWorker {
     observed.status = 'Pending';
     observed.message = `starting ${this.#resource.spec.template.image}`;
     await this.#publish();
+    const spec = await this.#prepare();
+    this.#context.signal.throwIfAborted();
     try {
       this.#refuseForeignRuntime();
-      const services = await this.#context.services();
-      const spec = await containerSpec(this.#resource, node.name, services, hosts, hooks);
-      this.#hosts = canonicalJson(spec.hosts);
-      this.#context.signal.throwIfAborted();
       const id = await runtime.create(spec);
       observed.runtimeId = id;
       await runtime.start(id);
@@ -157,6 +169,24 @@ export class ContainerWorker {
     } catch (error) {
       this.#context.signal.throwIfAborted();
       this.#cannotStart(error);
+    }
+  }
+
+  /**
+   * What the runtime shall create. A hook of the platform that fails is no failure of the container: it is tried again,
+   * but no restart is counted, and no rollout is blamed for it.
+   */
+  async #prepare(): Promise<ContainerSpec> {
+    const { node, hooks, hosts } = this.#context;
+    try {
+      const services = await this.#context.services();
+      const spec = await containerSpec(this.#resource, node.name, services, hosts, hooks);
+      this.#hosts = canonicalJson(spec.hosts);
+      return spec;
+    } catch (error) {
+      this.#observed.message = `waits for the platform: ${errorMessage(error)}`;
+      await this.#publish();
+      throw error;
     }
   }
 
@@ -211,7 +241,7 @@ export class ContainerWorker {
     if (check === undefined) return;
     const text = canonicalJson(check);
     if (this.#monitor?.id === info.id && this.#monitor.check === text) return;
-    const wasHealthy = this.#observed.ready && (!fresh || this.#monitor === undefined);
+    const wasHealthy = this.#observed.ready && !fresh;
     this.#stopMonitor();
     if (!wasHealthy) this.#observed.message = 'running, waits for its first successful health check';
     const monitor = new HealthMonitor({
@@ -240,7 +270,9 @@ export class ContainerWorker {
     if (health.healthy !== before) {
       this.#context.tell(this.#resource, health.healthy ? 'ready' : 'unready', health.message);
     }
-    if (!health.failed || template.healthCheck?.onFailure !== 'restart') return;
+    // One that is on its way out is not worth a restart.
+    const leaving = this.#resource.spec.drainUntil !== undefined;
+    if (!health.failed || template.healthCheck?.onFailure !== 'restart' || leaving) return;
     // Out of traffic before it is stopped: whoever still gets an answer shall get it.
     await this.#syncEndpoint();
     await this.#publish();
@@ -315,7 +347,7 @@ export class ContainerWorker {
       await this.#syncEndpoint();
       await this.#publish();
     }
-    if (observed.restartAt === undefined) return;
+    if (observed.restartAt === undefined || this.#resource.spec.drainUntil !== undefined) return;
     if (observed.restartAt > now) {
       this.#wakeAfter(observed.restartAt - now);
       return;
@@ -335,7 +367,7 @@ export class ContainerWorker {
     const { address, ready } = this.#observed;
     if (address === undefined || spec.template.ports.length === 0) return;
     const state = !ready ? 'unready' : spec.drainUntil === undefined ? 'ready' : 'draining';
-    await this.#endpoint.sync(this.#resource, { address, state });
+    await this.#write(() => this.#endpoint.sync(this.#resource, { address, state }));
   }
 
   /** Out of traffic, stopped with grace, removed; and when the resource is to go, its finalizer. */
@@ -374,16 +406,27 @@ export class ContainerWorker {
     const { name, generation } = this.#resource;
     const text = canonicalJson([this.#observed, generation]);
     if (text === this.#published) return;
-    try {
+    await this.#write(async () => {
       await containers.updateStatus(name, (current) =>
         // Bound elsewhere, or another container of the same name: not ours to tell of.
         current.id !== this.id || current.spec.node !== node.name
           ? undefined
           : statusOf(this.#observed, generation, current.status),
       );
+      this.#published = text;
+    });
+  }
+
+  /** Telling the state store must never keep a container from being run: what cannot be told now is told later. */
+  async #write(action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
     } catch (error) {
-      if (!isHeptadError(error, 'NOT_FOUND')) throw error;
+      if (isHeptadError(error, 'NOT_FOUND') || this.#context.signal.aborted) return;
+      this.#context.onError(error);
+      this.#wakeAfter(this.#retell.nextMs());
+      return;
     }
-    this.#published = text;
+    this.#retell.reset();
   }
 }

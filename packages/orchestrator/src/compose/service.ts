@@ -244,7 +244,7 @@ function assemble(
     volumes: parts.volumes,
     networks: parts.networks,
     constraints: deploy.constraints ?? [],
-    update: deploy.update ?? {},
+    update: deploy.update ?? defaultUpdate(parts),
     restart: deploy.restart ?? {},
     ...parts.more,
     ...(extension.runtime === undefined ? {} : { runtime: extension.runtime }),
@@ -256,6 +256,15 @@ function assemble(
     at.problem(`${issue.path.map(String).join('.')}: ${issue.message}`);
   }
   return undefined;
+}
+
+/**
+ * Two processes on one data directory corrupt it: a service that writes to a volume and says nothing about updates is
+ * replaced stop-first.
+ */
+function defaultUpdate(parts: Parts): Partial<ServiceSpec['update']> {
+  const writes = parts.volumes.some((volume) => volume.type !== 'tmpfs' && !volume.readOnly);
+  return writes ? { maxSurge: 0, maxUnavailable: 1 } : {};
 }
 
 /** The version traffic rules select by, unless one is given: the image's tag. */

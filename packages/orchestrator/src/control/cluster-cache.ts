@@ -14,6 +14,7 @@ import {
   type ServiceResource,
   type StateStore,
 } from '@heptad/core';
+import { canonicalJson } from '../plan/identity.ts';
 import type { AddressClaim, ClusterState, RevisionRecord } from '../plan/state.ts';
 import { decodeAddress, decodeRevision } from './decode.ts';
 import { PrefixCache } from './prefix-cache.ts';
@@ -44,6 +45,8 @@ export class ClusterCache implements ClusterState, AsyncDisposable {
   readonly #caches: PrefixCache[];
   readonly #waiting = new Set<{ revision: number; resolve: () => void }>();
   #revision = 0;
+  /** Something other than a heartbeat came since the last batch. */
+  #relevant = false;
 
   constructor(options: ClusterCacheOptions) {
     this.#options = options;
@@ -124,7 +127,9 @@ export class ClusterCache implements ClusterState, AsyncDisposable {
       this.#waiting.delete(entry);
       entry.resolve();
     }
-    this.#options.onChange();
+    // Heartbeats of many nodes would otherwise keep the planner busy with plans that change nothing.
+    if (this.#relevant || relisted) this.#options.onChange();
+    this.#relevant = false;
   }
 
   #nameOf(kind: 'Node' | 'Service' | 'Container' | 'Endpoint', key: Key): string | undefined {
@@ -133,6 +138,12 @@ export class ClusterCache implements ClusterState, AsyncDisposable {
   }
 
   #putResource(kv: KeyValue): void {
+    const node = this.#nameOf('Node', kv.key);
+    if (node !== undefined) {
+      this.#putNode(node, decodeResource('Node', kv));
+      return;
+    }
+    this.#relevant = true;
     const container = this.#nameOf('Container', kv.key);
     if (container !== undefined) {
       this.containers.set(container, decodeResource('Container', kv));
@@ -146,23 +157,22 @@ export class ClusterCache implements ClusterState, AsyncDisposable {
     const service = this.#nameOf('Service', kv.key);
     if (service !== undefined) {
       this.services.set(service, decodeResource('Service', kv));
-      return;
     }
-    const node = this.#nameOf('Node', kv.key);
-    if (node !== undefined) this.#putNode(node, decodeResource('Node', kv));
   }
 
   #putNode(name: string, node: NodeResource): void {
-    const before = this.nodes.get(name)?.status;
+    const before = this.nodes.get(name);
     const beat =
       before === undefined ||
-      before.heartbeatAt !== node.status.heartbeatAt ||
-      before.agentGeneration !== node.status.agentGeneration;
+      before.status.heartbeatAt !== node.status.heartbeatAt ||
+      before.status.agentGeneration !== node.status.agentGeneration;
     if (beat) this.heartbeats.set(name, this.#options.clock.now());
     this.nodes.set(name, node);
+    this.#relevant ||= before === undefined || withoutBeat(before) !== withoutBeat(node);
   }
 
   #deleteResource(key: Key): void {
+    this.#relevant = true;
     const node = this.#nameOf('Node', key);
     if (node !== undefined) {
       this.nodes.delete(node);
@@ -188,4 +198,9 @@ export class ClusterCache implements ClusterState, AsyncDisposable {
     if (rest.length === 0) this.revisions.delete(service);
     else this.revisions.set(service, rest);
   }
+}
+
+/** A node as the planner sees it; the heartbeat reaches the planner through {@link ClusterCache.heartbeats}. */
+function withoutBeat(node: NodeResource): string {
+  return canonicalJson({ ...node, revision: 0, status: { ...node.status, heartbeatAt: 0 } });
 }

@@ -43,8 +43,7 @@ export function planOrphans(draft: Draft, now: number, emit: Emit): void {
 /** Lets a removed service go once nothing of it is left; its address and history go in the same transaction. */
 export function planServiceRelease(draft: Draft, service: ServiceResource, emit: Emit): void {
   if (service.deletedAt === undefined || draft.containersOf(service.name).length > 0) return;
-  // Others may hold finalizers of their own; ours is the only one this planner may take.
-  if (service.finalizers.some((finalizer) => finalizer !== SERVICE_FINALIZER)) return;
+  if (service.finalizers.length > 0 && !service.finalizers.includes(SERVICE_FINALIZER)) return;
   const object = `Service/${service.namespace}/${service.name}`;
   for (const record of draft.revisions.get(service.name) ?? []) {
     emit({

@@ -65,7 +65,8 @@ export function planRollout(draft: Draft, service: ServiceResource, now: Instant
     return;
   }
   if (rollout.state === 'failed') return;
-  const failure = rolloutFailure(view, rollout, now);
+  const good = lastGoodRevision(draft, service.name, view.hash);
+  const failure = rolloutFailure(view, rollout, good !== undefined, now);
   if (failure !== undefined) giveUp(draft, view, rollout, number, failure, now, emit);
 }
 
@@ -132,12 +133,20 @@ function complete(view: ServiceView, rollout: Rollout, number: number, emit: Emi
   });
 }
 
-/** Why the rollout has failed, as a sentence part; undefined while it may still succeed. */
-function rolloutFailure(view: ServiceView, rollout: Rollout, now: Instant): string | undefined {
+/**
+ * Why the rollout has failed, as a sentence part; undefined while it may still succeed. A crash loop ends it early only
+ * when there is something better to go back to: a first deployment may be waiting for a neighbour that comes later.
+ */
+function rolloutFailure(
+  view: ServiceView,
+  rollout: Rollout,
+  canGoBack: boolean,
+  now: Instant,
+): string | undefined {
   const crashing = view.current.find(
     (container) => !container.status.ready && container.status.restarts >= CRASH_LOOP_RESTARTS,
   );
-  if (crashing !== undefined) {
+  if (crashing !== undefined && canGoBack) {
     return `${crashing.name} was restarted ${crashing.status.restarts} times (${crashing.status.message})`;
   }
   const ended = view.current.find(

@@ -9,6 +9,7 @@ import type {
   ServiceSpec,
   Step,
 } from '@heptad/core';
+import { SERVICE_FINALIZER } from './identity.ts';
 import type { Draft, RevisionRecord } from './state.ts';
 
 type ServiceStatus = ServiceResource['status'];
@@ -207,8 +208,17 @@ function applyServiceStep(draft: Draft, step: Exclude<OrchestratorStep, { op: Co
       changeService(draft, name, (service) => ({ ...service, status: step.payload.status }));
       return;
     case 'release-service':
-      draft.delete('Service', name);
+      applyServiceRelease(draft, name);
   }
+}
+
+/** Others may hold finalizers of their own; the last one to let go deletes. */
+function applyServiceRelease(draft: Draft, name: string): void {
+  const service = draft.services.get(name);
+  if (service === undefined) return;
+  const finalizers = service.finalizers.filter((finalizer) => finalizer !== SERVICE_FINALIZER);
+  if (finalizers.length === 0) draft.delete('Service', name);
+  else draft.put('Service', { ...service, finalizers });
 }
 
 function applyBind(
