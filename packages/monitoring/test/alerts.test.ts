@@ -75,7 +75,7 @@ describe('AlertManager', () => {
     expect(alerts.acknowledge(firing?.fingerprint ?? '', 'ada').acknowledgedBy).toBe('ada');
     await store.append([{ labels: { __name__: 'up', service: 'orders' }, at: Date.now(), value: 1 }]);
     await alerts.evaluate();
-    await until(() => received.length === 2);
+    await until(() => reports.length === 5);
     expect(received.map((message) => message.status)).toEqual(['firing', 'resolved']);
     expect(received[0]?.alerts[0]).toMatchObject({
       annotations: { summary: 'orders is down' },

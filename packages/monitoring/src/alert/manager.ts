@@ -2,10 +2,10 @@
 
 import { type Clock, errorMessage, type Random, systemClock, systemRandom, type Timer } from '@heptad/core';
 import { MonitoringError } from '../errors.ts';
-import { type Labels, labelKey, METRIC_NAME } from '../metrics/labels.ts';
 import { parsePromql } from '../query/parser.ts';
 import type { Vector } from '../query/value.ts';
 import { AlertArchive } from './archive.ts';
+import { alertLabels, fingerprintOf, webhookPayload } from './identity.ts';
 import { type Alert, type AlertRule, type AlertStep, beginAlert, nextAlert, renderSummary } from './state.ts';
 import { type DeliveryOptions, type DeliveryReport, WebhookSender } from './webhook.ts';
 
@@ -284,51 +284,4 @@ export class AlertManager implements AsyncDisposable {
     for (const fingerprint of [...gone, ...resolved.map((alert) => alert.fingerprint)])
       this.#open.delete(fingerprint);
   }
-}
-
-function alertLabels(rule: AlertRule, labels: Labels): Labels {
-  const { [METRIC_NAME]: _, ...rest } = labels;
-  return { ...rest, ...rule.labels, alertname: rule.name, severity: rule.severity ?? 'warning' };
-}
-
-/** FNV-1a, 64 bits as two halves: short, stable, and collisions among a few thousand alerts are out of reach. */
-function fingerprintOf(labels: Labels): string {
-  let hash = 0xcbf29ce484222325n;
-  for (const byte of new TextEncoder().encode(labelKey(labels))) {
-    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
-  }
-  return hash.toString(16).padStart(16, '0');
-}
-
-/** Alertmanager's webhook format, version 4, so that existing receivers understand it. */
-function webhookPayload(alert: Alert, receiver: string): unknown {
-  const status = alert.state === 'resolved' ? 'resolved' : 'firing';
-  const annotations = { summary: alert.summary };
-  return {
-    version: '4',
-    groupKey: `{}:{alertname="${alert.rule}"}`,
-    truncatedAlerts: 0,
-    status,
-    receiver,
-    groupLabels: { alertname: alert.rule },
-    commonLabels: alert.labels,
-    commonAnnotations: annotations,
-    externalURL: '',
-    alerts: [
-      {
-        status,
-        labels: alert.labels,
-        annotations,
-        startsAt: isoTime(alert.firedAt ?? alert.activeAt),
-        endsAt: alert.resolvedAt === undefined ? '0001-01-01T00:00:00Z' : isoTime(alert.resolvedAt),
-        generatorURL: '',
-        fingerprint: alert.fingerprint,
-        value: alert.value,
-      },
-    ],
-  };
-}
-
-function isoTime(at: number): string {
-  return new Date(at).toISOString();
 }

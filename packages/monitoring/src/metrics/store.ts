@@ -3,11 +3,11 @@
 import { join } from 'node:path';
 import { type Clock, errorMessage, systemClock, type Timer } from '@heptad/core';
 import { MonitoringError } from '../errors.ts';
-import { type Labels, labelKey, METRIC_NAME, normalizeLabels } from './labels.ts';
+import type { Labels } from './labels.ts';
 import type { Matcher } from './matcher.ts';
 import { type LogEntry, MetricLog } from './metric-log.ts';
-import { Postings } from './postings.ts';
-import { MemorySeries, readPart } from './series.ts';
+import { type MemorySeries, readPart } from './series.ts';
+import { SeriesTable } from './series-table.ts';
 import type {
   AppendResult,
   MetricMetadata,
@@ -63,15 +63,11 @@ interface Waiter {
 export class MetricStore implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #retentionMs: number;
-  readonly #maxSeries: number;
   readonly #log: MetricLog;
-  readonly #series = new Map<string, MemorySeries>();
-  readonly #postings = new Postings<MemorySeries>();
+  readonly #table: SeriesTable;
   readonly #metadata: Map<string, MetricMetadata>;
   readonly #maintenance: Timer;
-  #nextId = 1;
   #pending: LogEntry[] = [];
-  #pendingSeries: MemorySeries[] = [];
   #waiters: Waiter[] = [];
   #commitTimer: Timer | undefined;
   #samplesInLog = 0;
@@ -82,7 +78,7 @@ export class MetricStore implements AsyncDisposable {
   constructor(options: MetricStoreOptions = {}) {
     this.#clock = options.clock ?? systemClock;
     this.#retentionMs = options.retentionMs ?? DEFAULT_RETENTION_MS;
-    this.#maxSeries = options.maxSeries ?? DEFAULT_MAX_SERIES;
+    this.#table = new SeriesTable(options.maxSeries ?? DEFAULT_MAX_SERIES);
     const path = options.directory === undefined ? ':memory:' : join(options.directory, 'metrics.db');
     this.#log = new MetricLog(path, options.fsync ?? true);
     try {
@@ -128,7 +124,7 @@ export class MetricStore implements AsyncDisposable {
     this.#assertOpen('query');
     let budget = maxSamples;
     const out: SeriesData[] = [];
-    for (const series of this.#postings.select(matchers)) {
+    for (const series of this.#table.select(matchers)) {
       const data = this.#read(series, start, end, budget);
       budget -= data.times.length;
       if (data.times.length > 0) out.push(data);
@@ -138,20 +134,20 @@ export class MetricStore implements AsyncDisposable {
 
   /** Label sets of the series that match and have, or had within retention, samples. */
   series(matchers: readonly Matcher[]): Labels[] {
-    return this.#postings.select(matchers).map((series) => series.labels);
+    return this.#table.select(matchers).map((series) => series.labels);
   }
 
   labelNames(): string[] {
-    return this.#postings.names();
+    return this.#table.labelNames();
   }
 
   labelValues(name: string): string[] {
-    return this.#postings.values(name);
+    return this.#table.labelValues(name);
   }
 
   /** The newest sample of every series, in no particular order. */
   *latest(): Iterable<Sample> {
-    for (const series of this.#series.values()) {
+    for (const series of this.#table) {
       if (series.lastTime >= 0) yield { labels: series.labels, at: series.lastTime, value: series.lastValue };
     }
   }
@@ -162,7 +158,7 @@ export class MetricStore implements AsyncDisposable {
     const known = this.#metadata.get(name);
     if (known?.type === metadata.type && known.help === metadata.help && known.unit === metadata.unit) return;
     // As many metrics as series at most; each series has one name.
-    if (known === undefined && this.#metadata.size >= this.#maxSeries) return;
+    if (known === undefined && this.#metadata.size >= this.#table.limit) return;
     this.#metadata.set(name, metadata);
     this.#log.describe(name, metadata);
   }
@@ -174,9 +170,9 @@ export class MetricStore implements AsyncDisposable {
 
   stats(): MetricStoreStats {
     let headBytes = 0;
-    for (const series of this.#series.values()) headBytes += series.bytes;
+    for (const series of this.#table) headBytes += series.bytes;
     return {
-      series: this.#series.size,
+      series: this.#table.size,
       samplesAppended: this.#appended,
       samplesRejected: this.#rejected,
       samplesInLog: this.#samplesInLog,
@@ -189,14 +185,13 @@ export class MetricStore implements AsyncDisposable {
     if (this.#closed) return;
     const now = this.#clock.now();
     const idleSince = now - Math.min(HEAD_IDLE_MS, this.#retentionMs);
-    for (const series of this.#series.values()) if (series.lastTime < idleSince) series.seal();
+    for (const series of this.#table) if (series.lastTime < idleSince) series.seal();
     this.#checkpoint();
     const gone = new Set(this.#log.expire(now - this.#retentionMs));
     const forgotten: number[] = [];
-    for (const series of [...this.#series.values()]) {
+    for (const series of [...this.#table]) {
       if (!gone.has(series.id) || series.lastTime >= now - this.#retentionMs) continue;
-      this.#series.delete(series.key);
-      this.#postings.remove(series);
+      this.#table.remove(series);
       forgotten.push(series.id);
     }
     this.#log.forget(forgotten);
@@ -224,12 +219,12 @@ export class MetricStore implements AsyncDisposable {
       return refuse('too-far-ahead', `time ${at} is over ${MAX_AHEAD_MS} ms ahead of this machine's clock`);
     let series: MemorySeries | undefined;
     try {
-      series = this.#seriesOf(sample.labels);
+      series = this.#table.obtain(sample.labels);
     } catch (error) {
       return refuse('invalid', errorMessage(error));
     }
     if (series === undefined) {
-      return refuse('too-many-series', `there are ${this.#maxSeries} series already, which is the limit`);
+      return refuse('too-many-series', `there are ${this.#table.limit} series already, which is the limit`);
     }
     const verdict = series.offer(at, value);
     if (verdict === 'repeated') return undefined;
@@ -241,21 +236,6 @@ export class MetricStore implements AsyncDisposable {
     return undefined;
   }
 
-  #seriesOf(labels: Labels): MemorySeries | undefined {
-    const key = labelKey(labels);
-    const known = this.#series.get(key);
-    if (known !== undefined) return known;
-    const normal = normalizeLabels(labels);
-    if (normal[METRIC_NAME] === undefined)
-      throw new MonitoringError('INVALID_SAMPLE', 'a series has no metric name');
-    if (this.#series.size >= this.#maxSeries) return undefined;
-    const series = new MemorySeries(this.#nextId++, normal, key, false);
-    this.#series.set(key, series);
-    this.#postings.add(series);
-    this.#pendingSeries.push(series);
-    return series;
-  }
-
   #commit(): void {
     this.#commitTimer?.cancel();
     this.#commitTimer = undefined;
@@ -264,8 +244,8 @@ export class MetricStore implements AsyncDisposable {
     this.#waiters = [];
     this.#pending = [];
     try {
-      if (entries.length > 0 || this.#pendingSeries.length > 0)
-        this.#log.commit(this.#pendingSeries, entries);
+      if (entries.length > 0 || this.#table.unwritten.length > 0)
+        this.#log.commit(this.#table.unwritten, entries);
     } catch (error) {
       // The samples are in memory already, so a producer that repeats them would be told they are known: they stay
       // pending, and nothing is acknowledged before the commit that holds them succeeds.
@@ -274,8 +254,7 @@ export class MetricStore implements AsyncDisposable {
       for (const waiter of waiters) waiter.reject(failure);
       return;
     }
-    for (const series of this.#pendingSeries) series.persisted = true;
-    this.#pendingSeries = [];
+    this.#table.markWritten();
     this.#samplesInLog += entries.length;
     for (const waiter of waiters) waiter.resolve(waiter.result);
     if (this.#samplesInLog >= CHECKPOINT_SAMPLES) this.#checkpoint();
@@ -283,7 +262,7 @@ export class MetricStore implements AsyncDisposable {
 
   #checkpoint(): void {
     if (this.#waiters.length > 0) this.#commit();
-    const changed = [...this.#series.values()].filter((series) => series.dirty || series.sealed.length > 0);
+    const changed = [...this.#table].filter((series) => series.dirty || series.sealed.length > 0);
     if (changed.length === 0 && this.#samplesInLog === 0) return;
     this.#log.checkpoint(changed);
     for (const series of changed) {
@@ -314,13 +293,10 @@ export class MetricStore implements AsyncDisposable {
   #load(): void {
     const byId = new Map<number, MemorySeries>();
     for (const stored of this.#log.series()) {
-      const series = new MemorySeries(stored.id, stored.labels, labelKey(stored.labels), true);
+      const series = this.#table.restore(stored.id, stored.labels);
       series.lastTime = stored.chunksUntil;
       if (stored.head !== undefined) series.restore(stored.head.bytes, stored.head.count);
-      this.#series.set(series.key, series);
-      this.#postings.add(series);
       byId.set(series.id, series);
-      this.#nextId = Math.max(this.#nextId, series.id + 1);
     }
     for (const { series: id, time, value } of this.#log.replay()) {
       const series = byId.get(id);
