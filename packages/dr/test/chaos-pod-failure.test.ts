@@ -5,21 +5,24 @@ import { MemoryStateStore } from '@heptad/core';
 import { ChaosController } from '@heptad/dr/chaos';
 import { afterEach, describe, expect, it } from 'vitest';
 
-const replicas: (ChildProcess | undefined)[] = [];
+let replicas: (ChildProcess | undefined)[] = [];
 let restarting = true;
 
 function keepRunning(index: number, delayMs: number): void {
+  const mine = replicas;
   const child = spawn('sleep', ['600'], { stdio: 'ignore' });
-  replicas[index] = child;
+  mine[index] = child;
   child.on('exit', () => {
-    replicas[index] = undefined;
-    if (restarting) setTimeout(() => restarting && keepRunning(index, delayMs), delayMs);
+    mine[index] = undefined;
+    // A replica of an earlier test has nobody to come back for.
+    setTimeout(() => restarting && mine === replicas && keepRunning(index, delayMs), delayMs);
   });
 }
 
 afterEach(() => {
   restarting = false;
-  for (const child of replicas.splice(0)) child?.kill('SIGKILL');
+  for (const child of replicas) child?.kill('SIGKILL');
+  replicas = [];
 });
 
 const targets = {
