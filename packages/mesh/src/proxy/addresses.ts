@@ -22,9 +22,12 @@ export const noAddresses: AddressManager = {
 
 /** Where {@link linuxAddresses} puts them. */
 export interface LinuxAddressesOptions {
-  /** Network device, such as `heptad0` or a dummy device. */
+  /** Network device, such as `heptad0`. */
   readonly device: string;
-  /** Make the device (type dummy, up) when it is missing, and remove it at close. Default false. */
+  /**
+   * Make the device when it is missing, and remove it at close. It is a bridge without ports: unlike the dummy type,
+   * every kernel that can carry a container network has that. Default false.
+   */
   readonly create?: boolean;
 }
 
@@ -119,7 +122,7 @@ class LinuxAddresses implements AddressManager {
   async #adopt(): Promise<Set<string>> {
     if (this.#create) {
       const made = await this.#ip(
-        ['link', 'add', this.#device, 'type', 'dummy'],
+        ['link', 'add', this.#device, 'type', 'bridge'],
         'make the device',
         /File exists/,
       );
