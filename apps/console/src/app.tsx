@@ -155,6 +155,7 @@ function Console({ client, session, theme }: ConsoleProps) {
       <TopBar
         session={session}
         verdict={state}
+        away={away}
         theme={theme.theme}
         onTheme={theme.setTheme}
         onLogout={() => client.logout()}

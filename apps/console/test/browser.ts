@@ -10,5 +10,8 @@ export const browserInstalled: boolean = existsSync(EXECUTABLE);
 
 /** Starts it. */
 export function launchBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: EXECUTABLE, args: ['--no-sandbox', '--disable-background-networking'] });
+  return chromium.launch({
+    executablePath: EXECUTABLE,
+    args: ['--no-sandbox', '--disable-background-networking'],
+  });
 }

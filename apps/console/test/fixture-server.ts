@@ -54,7 +54,8 @@ export async function serveFixture(): Promise<FixtureServer> {
     resumedFrom: [],
     roles: ['admin'],
     emit: (id, event) => {
-      for (const stream of streams) stream.write(`id: ${id}\nevent: step\ndata: ${JSON.stringify(event)}\n\n`);
+      for (const stream of streams)
+        stream.write(`id: ${id}\nevent: step\ndata: ${JSON.stringify(event)}\n\n`);
     },
     dropStreams: () => {
       for (const stream of streams) stream.socket?.destroy();
@@ -69,7 +70,9 @@ export async function serveFixture(): Promise<FixtureServer> {
 }
 
 function json(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { 'content-type': status < 400 ? 'application/json' : 'application/problem+json' });
+  response.writeHead(status, {
+    'content-type': status < 400 ? 'application/json' : 'application/problem+json',
+  });
   response.end(JSON.stringify(body));
 }
 
@@ -79,7 +82,12 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   return Buffer.concat(pieces).toString();
 }
 
-async function answer(state: FixtureServer, streams: Set<ServerResponse>, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  state: FixtureServer,
+  streams: Set<ServerResponse>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://fixture');
   const path = url.pathname;
   if (!path.startsWith('/api/')) return sendFile(path === '/' ? '/index.html' : path, response);
@@ -94,15 +102,29 @@ async function answer(state: FixtureServer, streams: Set<ServerResponse>, reques
       });
     }
     const user = { name: username, roles: state.roles };
-    return json(response, 200, { accessToken: 'token', refreshToken: 'refresh', expiresAt: Date.now() + 900_000, user });
+    return json(response, 200, {
+      accessToken: 'token',
+      refreshToken: 'refresh',
+      expiresAt: Date.now() + 900_000,
+      user,
+    });
   }
   if (request.headers.authorization !== 'Bearer token') {
-    return json(response, 401, { title: 'Unauthenticated', detail: 'the request has no token', code: 'UNAUTHENTICATED' });
+    return json(response, 401, {
+      title: 'Unauthenticated',
+      detail: 'the request has no token',
+      code: 'UNAUTHENTICATED',
+    });
   }
   if (request.method === 'POST') {
     state.changes.push(`${path} ${await bodyOf(request)}`);
     if (path.includes('/catalog/')) {
-      return json(response, 409, { title: 'Revision conflict', detail: 'catalog was changed by somebody else', hint: 'look again', code: 'REVISION_CONFLICT' });
+      return json(response, 409, {
+        title: 'Revision conflict',
+        detail: 'catalog was changed by somebody else',
+        hint: 'look again',
+        code: 'REVISION_CONFLICT',
+      });
     }
     return json(response, 200, {});
   }
@@ -110,16 +132,25 @@ async function answer(state: FixtureServer, streams: Set<ServerResponse>, reques
   if (path.endsWith('/logs')) return sendLogs(response);
   if (path === '/api/v1/monitoring/query') return json(response, 200, queryAnswer(url, state.mood));
   const known = fixture(state.mood, Date.now())[path];
-  return known === undefined ? json(response, 404, { title: 'Not found', detail: path, code: 'NOT_FOUND' }) : json(response, 200, known);
+  return known === undefined
+    ? json(response, 404, { title: 'Not found', detail: path, code: 'NOT_FOUND' })
+    : json(response, 200, known);
 }
 
 async function sendFile(path: string, response: ServerResponse): Promise<void> {
   const data = await readFile(join(DIST, path)).catch(() => undefined);
-  response.writeHead(data === undefined ? 404 : 200, { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream' });
+  response.writeHead(data === undefined ? 404 : 200, {
+    'content-type': TYPES[extname(path)] ?? 'application/octet-stream',
+  });
   response.end(data);
 }
 
-function openStream(state: FixtureServer, streams: Set<ServerResponse>, request: IncomingMessage, response: ServerResponse): void {
+function openStream(
+  state: FixtureServer,
+  streams: Set<ServerResponse>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   state.resumedFrom.push(String(request.headers['last-event-id'] ?? ''));
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   response.write(': connected\n\n');
@@ -130,8 +161,13 @@ function openStream(state: FixtureServer, streams: Set<ServerResponse>, request:
 function sendLogs(response: ServerResponse): void {
   response.writeHead(200, { 'content-type': 'application/x-ndjson' });
   for (let line = 0; line < 60; line += 1) {
-    const text = line % 13 === 5 ? `Error: cannot reach orders: connection refused (attempt ${line})` : `{"level":"info","method":"GET","path":"/products/${line}","status":200,"ms":${(line * 7) % 23}}`;
-    response.write(`${JSON.stringify({ at: Date.now() - (60 - line) * 900, stream: line % 13 === 5 ? 'stderr' : 'stdout', text })}\n`);
+    const text =
+      line % 13 === 5
+        ? `Error: cannot reach orders: connection refused (attempt ${line})`
+        : `{"level":"info","method":"GET","path":"/products/${line}","status":200,"ms":${(line * 7) % 23}}`;
+    response.write(
+      `${JSON.stringify({ at: Date.now() - (60 - line) * 900, stream: line % 13 === 5 ? 'stderr' : 'stdout', text })}\n`,
+    );
   }
 }
 
@@ -139,18 +175,31 @@ function queryAnswer(url: URL, mood: Mood): unknown {
   const query = url.searchParams.get('query') ?? '';
   const start = Number(url.searchParams.get('start'));
   if (start === 0) {
-    const names = ['web', 'catalog', 'orders'].flatMap((service) => [0, 1, 2].map((slot) => `${service}-${slot}-7f3a`));
+    const names = ['web', 'catalog', 'orders'].flatMap((service) =>
+      [0, 1, 2].map((slot) => `${service}-${slot}-7f3a`),
+    );
     const result = names.map((container, index) => ({
       metric: { container },
-      value: [0, query.includes('cpu') ? String(0.02 + index * 0.013) : String((90 + index * 11) * 1024 ** 2)],
+      value: [
+        0,
+        query.includes('cpu') ? String(0.02 + index * 0.013) : String((90 + index * 11) * 1024 ** 2),
+      ],
     }));
     return { status: 'success', data: { resultType: 'vector', result } };
   }
   const end = Number(url.searchParams.get('end'));
   const step = Number(url.searchParams.get('step'));
   const only = /server_address="([^"]*)"/.exec(query)?.[1];
-  const services = mood === 'empty' ? [] : (only === undefined ? ['catalog', 'orders', 'web'] : [only]);
-  const scale = query.includes('5..') ? (mood === 'bad' ? 0.08 : 0.002) : query.includes('0.99') ? 0.034 : query.includes('0.5,') ? 0.006 : 40;
+  const services = mood === 'empty' ? [] : only === undefined ? ['catalog', 'orders', 'web'] : [only];
+  const scale = query.includes('5..')
+    ? mood === 'bad'
+      ? 0.08
+      : 0.002
+    : query.includes('0.99')
+      ? 0.034
+      : query.includes('0.5,')
+        ? 0.006
+        : 40;
   const result = services.map((server_address, index) => {
     const values: [number, string][] = [];
     for (let time = start; time <= end; time += step) {

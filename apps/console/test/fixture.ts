@@ -1,6 +1,12 @@
 // A small platform of figures for looking at the console and testing it in a browser: the API's shapes, no logic.
 
-import type { AlertResource, CenterResource, ContainerResource, NodeResource, ServiceResource } from '@heptad/core';
+import type {
+  AlertResource,
+  CenterResource,
+  ContainerResource,
+  NodeResource,
+  ServiceResource,
+} from '@heptad/core';
 
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
@@ -38,7 +44,12 @@ function node(name: string, now: number, status: 'Ready' | 'NotReady', used: num
     },
     status: {
       status,
-      allocated: { cpuMillis: 4000 * used, memoryBytes: 16 * GIB * used * 0.7, storageBytes: 21 * GIB, networkMbps: 40 },
+      allocated: {
+        cpuMillis: 4000 * used,
+        memoryBytes: 16 * GIB * used * 0.7,
+        storageBytes: 21 * GIB,
+        networkMbps: 40,
+      },
       heartbeatAt: status === 'Ready' ? now : now - 95_000,
       agentGeneration: 3,
       runtime: { name: 'runc', version: '1.1.5', isolation: 'container', reasons: [] },
@@ -55,7 +66,10 @@ interface ServiceFigures {
   readonly rollout?: ServiceResource['status']['rollout'];
 }
 
-function service({ name, replicas, ready, published, rollout }: ServiceFigures, now: number): ServiceResource {
+function service(
+  { name, replicas, ready, published, rollout }: ServiceFigures,
+  now: number,
+): ServiceResource {
   const port = { name: 'http', port: 8080, protocol: 'TCP' as const };
   return {
     kind: 'Service',
@@ -77,7 +91,13 @@ function service({ name, replicas, ready, published, rollout }: ServiceFigures, 
       volumes: [],
       networks: [],
       constraints: [],
-      update: { maxSurge: 1, maxUnavailable: 0, minReadyMs: 0, progressDeadlineMs: 120_000, onFailure: 'rollback' },
+      update: {
+        maxSurge: 1,
+        maxUnavailable: 0,
+        minReadyMs: 0,
+        progressDeadlineMs: 120_000,
+        onFailure: 'rollback',
+      },
       restart: { condition: 'always' },
       stopGraceMs: 10_000,
       readOnlyRootfs: false,
@@ -88,7 +108,14 @@ function service({ name, replicas, ready, published, rollout }: ServiceFigures, 
     status: {
       observedGeneration: 1,
       virtualAddress: '10.88.0.3',
-      replicas: { total: replicas, running: ready, failed: replicas - ready, pending: 0, ready, updated: ready },
+      replicas: {
+        total: replicas,
+        running: ready,
+        failed: replicas - ready,
+        pending: 0,
+        ready,
+        updated: ready,
+      },
       ...(rollout === undefined ? {} : { rollout }),
       conditions: [],
     },
@@ -100,7 +127,14 @@ function container(of: ServiceResource, slot: number, now: number): ContainerRes
   return {
     kind: 'Container',
     ...meta(`${of.name}-${slot}-7f3a`, now),
-    spec: { service: of.name, node: slot === 2 ? 'node-b' : 'node-a', slot, templateHash: 'a1', template: of.spec, desired: 'running' },
+    spec: {
+      service: of.name,
+      node: slot === 2 ? 'node-b' : 'node-a',
+      slot,
+      templateHash: 'a1',
+      template: of.spec,
+      desired: 'running',
+    },
     status: {
       status: failed ? 'Failed' : 'Running',
       observedGeneration: 1,
@@ -120,7 +154,8 @@ function alert(name: string, state: 'inactive' | 'firing', now: number): AlertRe
     kind: 'Alert',
     ...meta(name, now),
     spec: {
-      expression: 'sum by (server_address) (rate(http_server_request_duration_seconds_count{http_response_status_code=~"5.."}[1m])) > 1',
+      expression:
+        'sum by (server_address) (rate(http_server_request_duration_seconds_count{http_response_status_code=~"5.."}[1m])) > 1',
       forMs: 60_000,
       severity: 'warning',
       summary: 'more than one failed request a second',
@@ -152,25 +187,59 @@ export function fixture(mood: Mood, now: number): Record<string, unknown> {
       replicas: 3,
       ready: bad ? 0 : 3,
       ...(bad
-        ? { rollout: { state: 'rolled-back' as const, message: 'replica orders-0 did not become ready within 2m; back to version 1.4.1', progressedAt: now, templateHash: 'b' } }
-        : { rollout: { state: 'progressing' as const, message: '2 of 3 replicas are updated', progressedAt: now, templateHash: 'b' } }),
+        ? {
+            rollout: {
+              state: 'rolled-back' as const,
+              message: 'replica orders-0 did not become ready within 2m; back to version 1.4.1',
+              progressedAt: now,
+              templateHash: 'b',
+            },
+          }
+        : {
+            rollout: {
+              state: 'progressing' as const,
+              message: '2 of 3 replicas are updated',
+              progressedAt: now,
+              templateHash: 'b',
+            },
+          }),
     },
   ];
   const services = mood === 'empty' ? [] : figures.map((one) => service(one, now));
-  const nodes = mood === 'empty' ? [] : [node('node-a', now, 'Ready', 0.46), node('node-b', now, bad ? 'NotReady' : 'Ready', 0.9)];
+  const nodes =
+    mood === 'empty'
+      ? []
+      : [node('node-a', now, 'Ready', 0.46), node('node-b', now, bad ? 'NotReady' : 'Ready', 0.9)];
   const recent = Array.from({ length: mood === 'empty' ? 0 : 40 }, (_, index) => ({
     id: String(index),
     at: now - index * 7_300,
     object: index % 3 === 0 ? 'Service/default/orders' : `Container/default/catalog-${index % 3}-7f3a`,
     op: ['bind', 'start', 'scale', 'endpoint-ready'][index % 4],
-    because: ['node-a has the most room left for 250m CPU and 256 MiB', 'it is bound here and not running', 'the service wants 3 replicas and has 2', 'its readiness probe answered 200'][index % 4],
+    because: [
+      'node-a has the most room left for 250m CPU and 256 MiB',
+      'it is bound here and not running',
+      'the service wants 3 replicas and has 2',
+      'its readiness probe answered 200',
+    ][index % 4],
     source: 'orchestrator',
   }));
   return {
     '/api/v1/services': { items: services },
     '/api/v1/nodes': { items: nodes },
-    '/api/v1/containers': { items: services.flatMap((one) => Array.from({ length: one.spec.replicas }, (_, slot) => container(one, slot, now))) },
-    '/api/v1/alerts': { items: mood === 'empty' ? [] : [alert('failed-requests', bad ? 'firing' : 'inactive', now), alert('slow-answers', 'inactive', now)] },
+    '/api/v1/containers': {
+      items: services.flatMap((one) =>
+        Array.from({ length: one.spec.replicas }, (_, slot) => container(one, slot, now)),
+      ),
+    },
+    '/api/v1/alerts': {
+      items:
+        mood === 'empty'
+          ? []
+          : [
+              alert('failed-requests', bad ? 'firing' : 'inactive', now),
+              alert('slow-answers', 'inactive', now),
+            ],
+    },
     '/api/v1/events/recent': { items: recent },
     '/api/v1/storage': {
       nodes: (mood === 'empty' ? [] : ['s1', 's2', 's3']).map((id, index) => ({
@@ -187,9 +256,28 @@ export function fixture(mood: Mood, now: number): Record<string, unknown> {
       message: mood === 'empty' ? 'there is no storage node yet' : 'healthy',
     },
     '/api/v1/dr/status': {
-      centers: mood === 'empty' ? [] : [center('frankfurt', 'primary', now), center('paris', 'backup', now), center('warsaw', 'backup', now)],
-      ...(mood === 'empty' ? {} : { prediction: { probability: bad ? 0.62 : 0.03, switchAdvised: false, reasons: [], because: 'latency is as usual' } }),
-      message: mood === 'empty' ? 'this platform is a single centre: nothing can take over from it' : '3 centres, 2 of them backups; latency is as usual',
+      centers:
+        mood === 'empty'
+          ? []
+          : [
+              center('frankfurt', 'primary', now),
+              center('paris', 'backup', now),
+              center('warsaw', 'backup', now),
+            ],
+      ...(mood === 'empty'
+        ? {}
+        : {
+            prediction: {
+              probability: bad ? 0.62 : 0.03,
+              switchAdvised: false,
+              reasons: [],
+              because: 'latency is as usual',
+            },
+          }),
+      message:
+        mood === 'empty'
+          ? 'this platform is a single centre: nothing can take over from it'
+          : '3 centres, 2 of them backups; latency is as usual',
     },
   };
 }

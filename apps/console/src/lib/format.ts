@@ -58,9 +58,19 @@ export function formatTime(at: number): string {
   return new Date(at).toLocaleTimeString(undefined, { hour12: false });
 }
 
+/** The same without seconds, for axes. */
+export function formatClock(at: number): string {
+  return new Date(at).toLocaleTimeString(undefined, { hour12: false, hour: '2-digit', minute: '2-digit' });
+}
+
 /** `3 replicas`, `1 replica`. */
 export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** `healthy` -> `Healthy`. */
+export function capitalised(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1);
 }
 
 function trimmed(value: number, digits: number): string {

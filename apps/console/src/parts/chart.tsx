@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { type Columns, lastOf } from '../api/query.ts';
+import { formatClock, formatTime } from '../lib/format.ts';
 
 interface ChartProps {
   readonly title: string;
@@ -13,7 +14,7 @@ interface ChartProps {
   readonly paint: number;
 }
 
-const HEIGHT = 170;
+const HEIGHT = 160;
 const AXIS_WIDTH = 62;
 /** More lines than colours would repeat them: dashes tell the second round apart. */
 const COLOURS = 8;
@@ -37,13 +38,17 @@ function optionsOf(columns: Columns, format: (value: number) => string, width: n
     legend: { live: true },
     scales: { y: { range: (_chart, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
-      { ...axis, space: 70 },
+      {
+        ...axis,
+        space: 60,
+        size: 32,
+        values: (_chart, ticks) => ticks.map((tick) => formatClock(tick * 1000)),
+      },
       { ...axis, size: AXIS_WIDTH, values: (_chart, ticks) => ticks.map((tick) => format(tick)) },
     ],
     series: [
       {
-        value: (_chart, time: number | null) =>
-          time === null ? '' : new Date(time * 1000).toLocaleTimeString(undefined, { hour12: false }),
+        value: (_chart, time: number | null) => (time === null ? '' : formatTime(time * 1000)),
       },
       ...columns.series.map((series, index): uPlot.Series => {
         const stroke = colour(`--series-${(index % COLOURS) + 1}`);

@@ -1,6 +1,6 @@
 // Dialogs on the browser's own <dialog>: focus stays inside, Escape closes, focus goes back afterwards.
 
-import { type ReactNode, useEffect, useRef } from 'react';
+import { type ReactNode, useLayoutEffect, useRef } from 'react';
 
 interface DialogProps {
   readonly title: string;
@@ -14,7 +14,8 @@ interface DialogProps {
 /** Open as long as it is rendered. */
 export function Dialog({ title, onClose, kind = 'dialog', tools, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // A layout effect, because its end still finds the dialog in the page: only then does closing give the focus back.
+  useLayoutEffect(() => {
     const dialog = element.current;
     dialog?.showModal();
     // What one came to do is ready to be typed or confirmed; without a mark the browser chooses.

@@ -5,16 +5,18 @@ interface MeterProps {
   readonly used: number;
   readonly total: number;
   readonly format: (value: number) => string;
+  /** Instead of `used of total`. */
+  readonly text?: string;
 }
 
 const NEARLY_FULL = 0.8;
 const FULL = 0.95;
 
 /** A bar, its label and `used of total`. */
-export function Meter({ label, used, total, format }: MeterProps) {
+export function Meter({ label, used, total, format, text: given }: MeterProps) {
   const share = total > 0 ? Math.min(1, used / total) : 0;
   const tone = share >= FULL ? 'bad' : share >= NEARLY_FULL ? 'warn' : 'good';
-  const text = `${format(used)} of ${format(total)}`;
+  const text = given ?? `${format(used)} of ${format(total)}`;
   return (
     <div className="meter">
       <div className="meter-text">

@@ -22,9 +22,9 @@ export function Events({ live }: { readonly live: LiveEvents }) {
       title="Events"
       note={
         live.paused ? (
-          <Badge tone="idle">{live.waiting > 0 ? `paused, ${live.waiting} new` : 'paused'}</Badge>
+          <Badge tone="idle">{live.waiting > 0 ? `Paused, ${live.waiting} new` : 'Paused'}</Badge>
         ) : (
-          <Badge tone={live.connected ? 'good' : 'warn'}>{live.connected ? 'live' : 'reconnecting'}</Badge>
+          <Badge tone={live.connected ? 'good' : 'warn'}>{live.connected ? 'Live' : 'Reconnecting'}</Badge>
         )
       }
       tools={

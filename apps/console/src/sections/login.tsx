@@ -62,8 +62,8 @@ export function Login({ client, why }: { readonly client: ApiClient; readonly wh
           {busy ? 'Logging in…' : 'Log in'}
         </button>
         <p className="login-hint">
-          The first admin's password was shown once, when the platform was first started. Lost it? On the
-          server: <code>heptad security user reset admin</code>
+          The first admin's password was shown once, when the platform was first started. Lost it? Whoever
+          runs the server can make a new admin there: <code>heptad security user add NAME --role admin</code>
         </p>
       </form>
     </main>

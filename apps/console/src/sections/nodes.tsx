@@ -55,9 +55,9 @@ function NodeBlock({ node }: { readonly node: NodeResource }) {
         <span className="strong">{node.name}</span>
         <Badge tone={toneOf(status)}>{status === 'NotReady' ? 'Not ready' : status}</Badge>
         {draining ? (
-          <Badge tone="busy">draining</Badge>
+          <Badge tone="busy">Draining</Badge>
         ) : (
-          unschedulable && <Badge tone="idle">cordoned</Badge>
+          unschedulable && <Badge tone="idle">Cordoned</Badge>
         )}
         <span className="sub">
           {facts.join(' · ')}

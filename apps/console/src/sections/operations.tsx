@@ -3,7 +3,7 @@
 import type { AlertResource, RecoveryStatus, StorageSummary } from '../api/types.ts';
 import type { Polled } from '../hooks/use-poll.ts';
 import { now } from '../lib/clock.ts';
-import { formatAge, formatBytes, formatPercent, plural } from '../lib/format.ts';
+import { capitalised, formatAge, formatBytes, formatPercent, plural } from '../lib/format.ts';
 import { Badge, toneOf } from '../parts/badge.tsx';
 import { Card, DataStates } from '../parts/card.tsx';
 import { Meter } from '../parts/meter.tsx';
@@ -41,7 +41,7 @@ export function Alerts({ alerts }: { readonly alerts: Polled<readonly AlertResou
                   <div className="row">
                     <span className="strong">{alert.name}</span>
                     <Badge tone={toneOf(alert.status.state)}>
-                      {alert.status.state === 'inactive' ? 'quiet' : alert.status.state}
+                      {alert.status.state === 'inactive' ? 'Quiet' : capitalised(alert.status.state)}
                       {alert.status.since !== undefined &&
                         alert.status.state !== 'inactive' &&
                         ` for ${formatAge(alert.status.since, now())}`}
@@ -67,7 +67,9 @@ export function Storage({ storage }: { readonly storage: Polled<StorageSummary> 
     <Card
       id="storage"
       title="Storage"
-      note={data === undefined ? undefined : <Badge tone={toneOf(data.health)}>{data.health}</Badge>}
+      note={
+        data === undefined ? undefined : <Badge tone={toneOf(data.health)}>{capitalised(data.health)}</Badge>
+      }
     >
       <DataStates
         data={data}
@@ -90,7 +92,7 @@ export function Storage({ storage }: { readonly storage: Polled<StorageSummary> 
                 <li key={node.id}>
                   <div className="row">
                     <span className="strong">{node.id}</span>
-                    <Badge tone={toneOf(node.state)}>{node.state}</Badge>
+                    <Badge tone={toneOf(node.state)}>{capitalised(node.state)}</Badge>
                   </div>
                   <span className="sub">
                     <span className="mono">{node.address}</span> · {plural(node.objects, 'object')}
@@ -125,6 +127,7 @@ export function Recovery({ recovery }: { readonly recovery: Polled<RecoveryStatu
                 used={prediction.probability}
                 total={1}
                 format={formatPercent}
+                text={formatPercent(prediction.probability)}
               />
             )}
             <ul className="plain-list">
@@ -132,7 +135,7 @@ export function Recovery({ recovery }: { readonly recovery: Polled<RecoveryStatu
                 <li key={center.id}>
                   <div className="row">
                     <span className="strong">{center.name}</span>
-                    <Badge tone={toneOf(center.status.role)}>{center.status.role}</Badge>
+                    <Badge tone={toneOf(center.status.role)}>{capitalised(center.status.role)}</Badge>
                   </div>
                   <span className="sub">
                     <span className="mono">{center.spec.address}</span> · generation{' '}

@@ -4,7 +4,7 @@ import { useState } from 'react';
 import type { ServiceResource } from '../api/types.ts';
 import { usePlatform } from '../hooks/use-platform.ts';
 import type { Polled } from '../hooks/use-poll.ts';
-import { plural } from '../lib/format.ts';
+import { capitalised, plural } from '../lib/format.ts';
 import { serviceHealth } from '../lib/health.ts';
 import { Badge, toneOf } from '../parts/badge.tsx';
 import { Card, DataStates } from '../parts/card.tsx';
@@ -92,13 +92,13 @@ function ServiceRow({ service, mayOperate, onDo }: ServiceRowProps) {
       </th>
       <td data-label="State">
         {service.deletedAt === undefined ? (
-          <Badge tone={toneOf(health)}>{health === 'unknown' ? 'new' : health}</Badge>
+          <Badge tone={toneOf(health)}>{health === 'unknown' ? 'New' : capitalised(health)}</Badge>
         ) : (
-          <Badge tone="busy">being removed</Badge>
+          <Badge tone="busy">Being removed</Badge>
         )}
         {rollout !== undefined && rollout.state !== 'idle' && (
           <span className={`sub rollout ${rollout.state}`}>
-            {rollout.state}: {rollout.message}
+            {capitalised(rollout.state)}: {rollout.message}
           </span>
         )}
       </td>
@@ -146,10 +146,12 @@ function Replicas({ service }: { readonly service: ServiceResource }) {
   ].filter((part) => part !== false);
   return (
     <>
-      <span className="strong tabular">
-        {ready}/{wanted}
-      </span>{' '}
-      ready
+      <span className="nowrap">
+        <span className="strong tabular">
+          {ready}/{wanted}
+        </span>{' '}
+        ready
+      </span>
       {parts.length > 0 && <span className={`sub ${failed > 0 ? 'bad-text' : ''}`}>{parts.join(', ')}</span>}
     </>
   );

@@ -2,6 +2,7 @@
 
 import type { Session } from '../api/types.ts';
 import { THEMES, type Theme } from '../hooks/use-theme.ts';
+import { capitalised } from '../lib/format.ts';
 import type { Verdict } from '../lib/health.ts';
 import { Badge, toneOf } from '../parts/badge.tsx';
 import { Logo } from '../parts/logo.tsx';
@@ -9,6 +10,8 @@ import { Logo } from '../parts/logo.tsx';
 interface TopBarProps {
   readonly session: Session;
   readonly verdict: Verdict;
+  /** The platform does not answer: what is known may be long past. */
+  readonly away: boolean;
   readonly theme: Theme;
   readonly onTheme: (theme: Theme) => void;
   readonly onLogout: () => void;
@@ -24,7 +27,7 @@ const SECTIONS = [
 ] as const;
 
 /** Sticks to the top. */
-export function TopBar({ session, verdict, theme, onTheme, onLogout }: TopBarProps) {
+export function TopBar({ session, verdict, away, theme, onTheme, onLogout }: TopBarProps) {
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length] ?? 'auto';
   return (
     <header className="top-bar">
@@ -33,9 +36,13 @@ export function TopBar({ session, verdict, theme, onTheme, onLogout }: TopBarPro
           <Logo />
           <span>Heptad</span>
         </a>
-        <Badge tone={toneOf(verdict.health)} title={verdict.reasons.join('\n')}>
-          {verdict.health === 'unknown' ? 'Connecting…' : capitalised(verdict.health)}
-        </Badge>
+        {away ? (
+          <Badge tone="warn">Not answering</Badge>
+        ) : (
+          <Badge tone={toneOf(verdict.health)} title={verdict.reasons.join('\n')}>
+            {verdict.health === 'unknown' ? 'Connecting…' : capitalised(verdict.health)}
+          </Badge>
+        )}
         <nav aria-label="Sections">
           {SECTIONS.map(([id, label]) => (
             <a key={id} href={`#${id}`}>
@@ -63,8 +70,4 @@ export function TopBar({ session, verdict, theme, onTheme, onLogout }: TopBarPro
       </div>
     </header>
   );
-}
-
-function capitalised(word: string): string {
-  return word.charAt(0).toUpperCase() + word.slice(1);
 }

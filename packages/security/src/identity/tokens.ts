@@ -220,7 +220,7 @@ export class TokenService {
   async revokeApiToken(id: string): Promise<void> {
     if ((await this.#apiTokens.remove(id)) > 0) return;
     throw new SecurityError('NOT_FOUND', `there is no token "${id}"`, {
-      hint: 'see `heptad security token ls`',
+      hint: 'list the tokens to see their ids',
     });
   }
 

@@ -199,7 +199,7 @@ export class UserDirectory {
         'AUTHENTICATION_FAILED',
         'login failed: the user name or the password is wrong',
         {
-          hint: 'check both; an admin can set a new password with `heptad security user reset`',
+          hint: 'check both; an admin can give you a new password',
         },
       );
     }
@@ -284,7 +284,7 @@ function requireRoles(name: string, roles: readonly string[]): void {
 
 function notFound(name: string): SecurityError {
   return new SecurityError('NOT_FOUND', `there is no user "${name}"`, {
-    hint: 'see `heptad security user ls`',
+    hint: 'list the users to see their names',
   });
 }
 
