@@ -14,7 +14,7 @@ import {
 } from '@heptad/core';
 import { ContainerOrchestrator } from '@heptad/orchestrator';
 import { afterEach, describe, expect, it } from 'vitest';
-import { eventually, World, webSpec } from './world.ts';
+import { eventually, tick, World, webSpec } from './world.ts';
 
 let world: World;
 
@@ -221,7 +221,10 @@ describe('a node', () => {
     let least = 2;
     const stop = new AbortController();
     const watch = (async () => {
-      while (!stop.signal.aborted) least = Math.min(least, (await world.targets('web')).length);
+      while (!stop.signal.aborted) {
+        least = Math.min(least, (await world.targets('web')).length);
+        await tick();
+      }
     })();
     await world.orchestrator.drain('n1');
     await eventually(async () => {
@@ -250,6 +253,7 @@ describe('several controllers', () => {
         least = Math.min(least, (await world.targets('web')).length);
         const alive = (await world.replicas('web')).filter((one) => one.deletedAt === undefined);
         most = Math.max(most, alive.filter((one) => one.spec.drainUntil === undefined).length);
+        await tick();
       }
     })();
     await world.deploy('web', webSpec({ replicas: 4, image: 'web:2' }));
