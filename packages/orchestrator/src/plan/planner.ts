@@ -9,7 +9,7 @@ import { type HeartbeatLimits, planNodes } from './nodes.ts';
 import { planPlacement } from './place.ts';
 import { planReplicas, type ReplicaOptions } from './replicas.ts';
 import { planReport } from './report.ts';
-import { type Emit, planRollout } from './rollout.ts';
+import { type Emit, planCompletion, planRollout } from './rollout.ts';
 import { type ClusterState, Draft } from './state.ts';
 import { applyStep, type OrchestratorStep } from './steps.ts';
 
@@ -94,6 +94,9 @@ export class OrchestrationPlanner implements Planner<ClusterState, OrchestratorS
     planPlacement(draft, now, this.#scheduler, emit);
     // Again, for what was released: allocation must not lag behind the containers it sums up.
     planNodes(draft, now, this.#limits, emit);
+    forServices((service) => {
+      if (service.deletedAt === undefined) planCompletion(draft, service, now, emit);
+    });
     forServices((service) => {
       planReport(draft, service, now, emit);
     });

@@ -36,7 +36,7 @@ function objectOf(service: ServiceResource): string {
   return `Service/${service.namespace}/${service.name}`;
 }
 
-/** Plans what the rollout of one service needs next, before its replicas are planned. */
+/** Plans the beginning and the failure of a rollout, before the service's replicas are planned. */
 export function planRollout(draft: Draft, service: ServiceResource, now: Instant, emit: Emit): void {
   const view = viewService(draft, service);
   recordRevision(draft, view, now, emit);
@@ -59,15 +59,20 @@ export function planRollout(draft: Draft, service: ServiceResource, now: Instant
     });
     return;
   }
-  if (rollout.state !== 'progressing' && rollout.state !== 'failed') return;
-  if (isComplete(view, now)) {
-    complete(view, rollout, number, emit);
-    return;
-  }
-  if (rollout.state === 'failed') return;
+  if (rollout.state !== 'progressing' || isComplete(view, now)) return;
   const good = lastGoodRevision(draft, service.name, view.hash);
   const failure = rolloutFailure(view, rollout, good !== undefined, now);
   if (failure !== undefined) giveUp(draft, view, rollout, number, failure, now, emit);
+}
+
+/** Plans the end of a rollout that is through, after the replicas were planned: the last one may go in this very plan. */
+export function planCompletion(draft: Draft, service: ServiceResource, now: Instant, emit: Emit): void {
+  const { rollout } = service.status;
+  // One that was given up may have come right after all.
+  if (rollout?.state !== 'progressing' && rollout?.state !== 'failed') return;
+  const view = viewService(draft, service);
+  if (!isComplete(view, now)) return;
+  complete(view, rollout, latestRevision(draft, service.name)?.number ?? 1, emit);
 }
 
 function recordRevision(draft: Draft, view: ServiceView, now: Instant, emit: Emit): void {
