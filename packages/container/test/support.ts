@@ -37,7 +37,8 @@ export async function testImages(home: string): Promise<ImageStore> {
 }
 
 // Every process that runs tests gets its own bridge and subnet, so that two runs at once do not meet.
-const number = process.pid % 200;
+// A starter process of a test uses the test's.
+const number = Number(process.env.HEPTAD_TEST_NUMBER ?? process.pid) % 200;
 
 /** A bridge of this test process. */
 export function testNetwork(home: string, options: { isolated?: boolean } = {}): CniBridgeNetwork {

@@ -1,5 +1,6 @@
 // Mark and sweep over the image store: what a name or a container leads to stays, the rest goes.
 
+import { deleteAbandonedTemporaries } from '../system/files.ts';
 import { chainIds, type Digest } from './digest.ts';
 import { ImageStore } from './image-store.ts';
 import type { Descriptor } from './manifest.ts';
@@ -45,6 +46,7 @@ export async function collectGarbage(
   }
   const snapshots = await sweepSnapshots(store, marked.snapshots, before);
   const unfinished =
+    (await deleteAbandonedTemporaries(store.tagDirectory)) +
     (await store.content.deleteStaleIngests(before)) +
     (await store.snapshots.deleteUnfinished((path) => ImageStore.olderThan(path, before)));
   return { blobs, snapshots: snapshots.count, unfinished, freedBytes: freedBytes + snapshots.bytes };

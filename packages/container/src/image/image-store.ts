@@ -105,13 +105,14 @@ export class ImageStore {
   readonly home: string;
   readonly clock: Clock;
   readonly random: Random;
-  private readonly tags: string;
+  /** Where names are kept. */
+  readonly tagDirectory: string;
 
   private constructor(options: ImageStoreOptions, content: ContentStore, snapshots: Snapshotter) {
     this.home = options.home;
     this.content = content;
     this.snapshots = snapshots;
-    this.tags = join(options.home, 'tags');
+    this.tagDirectory = join(options.home, 'tags');
     this.clock = options.clock ?? systemClock;
     this.random = options.random ?? systemRandom;
   }
@@ -184,7 +185,7 @@ export class ImageStore {
       });
     }
     await unlink(this.tagPath(name));
-    await syncDirectory(this.tags);
+    await syncDirectory(this.tagDirectory);
   }
 
   /** Makes the image's file system ready; returns the image and the ChainID of its top layer. Idempotent. */
@@ -234,12 +235,12 @@ export class ImageStore {
 
   /** Names of the files that hold names. */
   async tagFiles(): Promise<string[]> {
-    return (await readdir(this.tags)).filter((file) => /^[0-9a-f]{64}\.json$/.test(file));
+    return (await readdir(this.tagDirectory)).filter((file) => /^[0-9a-f]{64}\.json$/.test(file));
   }
 
   /** Path of such a file. */
   tagFilePath(file: string): string {
-    return join(this.tags, file);
+    return join(this.tagDirectory, file);
   }
 
   /** One name from its file. Throws `STORE_CORRUPT` naming the file. */
@@ -320,7 +321,7 @@ export class ImageStore {
 
   private tagPath(name: string): string {
     // Hashed, because a name with its slashes and its length is no file name.
-    return join(this.tags, `${digestOf(name).slice('sha256:'.length)}.json`);
+    return join(this.tagDirectory, `${digestOf(name).slice('sha256:'.length)}.json`);
   }
 
   /** Whether a file or directory was last changed before `before`. */

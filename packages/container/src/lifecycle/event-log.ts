@@ -49,15 +49,16 @@ export class EventLog {
     return log;
   }
 
-  /** Numbers an event, keeps it and wakes the readers. The number is given at once; the file follows in order. */
-  append(event: Omit<ContainerEvent, 'sequence'>): ContainerEvent {
+  /** Numbers an event, tells the readers, and resolves when the file holds it. */
+  async append(event: Omit<ContainerEvent, 'sequence'>): Promise<void> {
     const sequence = (this.events.at(-1)?.sequence ?? 0) + 1;
     const numbered: ContainerEvent = { sequence, ...event };
     this.events.push(numbered);
     if (this.events.length > MAX_EVENTS * 1.1) this.events = this.events.slice(-MAX_EVENTS);
+    // One after the other, so that the file has the order of the numbers. A full disk costs the event on disk only.
     this.writes = this.writes.then(() => this.write(numbered)).catch(() => undefined);
     for (const wake of this.readers) wake();
-    return numbered;
+    await this.writes;
   }
 
   /** Events after number `since` (default: only those to come), until `signal` aborts or the log closes. */

@@ -124,7 +124,7 @@ export class ManagedRuntime implements ContainerRuntime {
         await this.discard(entry);
         throw error;
       }
-      this.emit(record, 'create');
+      await this.emit(record, 'create');
       return id;
     });
   }
@@ -139,7 +139,7 @@ export class ManagedRuntime implements ContainerRuntime {
       record.state = 'running';
       record.startedAt = this.clock.now();
       await this.containers.save(record);
-      this.emit(record, 'start');
+      await this.emit(record, 'start');
     });
     // A process that was quicker than our bookkeeping has ended by now.
     if (record.process !== undefined && !isAlive(record.process)) this.noticeExit(record.id);
@@ -206,7 +206,7 @@ export class ManagedRuntime implements ContainerRuntime {
       await this.driver.update(record, merged);
       record.limits = merged;
       await this.containers.save(record);
-      this.emit(record, 'update');
+      await this.emit(record, 'update');
     });
   }
 
@@ -221,7 +221,7 @@ export class ManagedRuntime implements ContainerRuntime {
       if (this.containers.byId(record.id) === undefined) throw this.notFound(id);
       this.require(record, transition);
       await this.discard(entry);
-      this.emit(record, 'remove');
+      await this.emit(record, 'remove');
     });
   }
 
@@ -368,7 +368,7 @@ export class ManagedRuntime implements ContainerRuntime {
       await act(record);
       record.state = kind === 'pause' ? 'paused' : 'running';
       await this.containers.save(record);
-      this.emit(record, kind);
+      await this.emit(record, kind);
     });
   }
 
@@ -446,8 +446,8 @@ export class ManagedRuntime implements ContainerRuntime {
       record.state = 'stopped';
       record.process = undefined;
       await this.containers.save(record);
-      if (exit.oomKilled) this.emit(record, 'oom', exit);
-      this.emit(record, 'die', exit);
+      if (exit.oomKilled) await this.emit(record, 'oom', exit);
+      await this.emit(record, 'die', exit);
       entry.announce();
     });
   }
@@ -523,8 +523,12 @@ export class ManagedRuntime implements ContainerRuntime {
     entry.announce();
   }
 
-  private emit(record: ContainerRecord, type: ContainerEvent['type'], exit?: ExitStatus): void {
-    this.log.append({
+  private async emit(
+    record: ContainerRecord,
+    type: ContainerEvent['type'],
+    exit?: ExitStatus,
+  ): Promise<void> {
+    await this.log.append({
       at: this.clock.now(),
       type,
       id: record.id,

@@ -7,7 +7,7 @@ import { errorMessage } from '@heptad/core';
 import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
 import { run, runOrThrow } from '../system/command.ts';
-import { ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
+import { deleteAbandonedTemporaries, ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
 import { Mutex } from '../system/mutex.ts';
 import { addressAt, parseSubnet, type Subnet } from './addresses.ts';
 import type { Attachment, AttachRequest, NetworkBackend } from './backend.ts';
@@ -219,6 +219,7 @@ export class CniBridgeNetwork implements NetworkBackend {
   async reconcile(known: ReadonlySet<ContainerId>): Promise<string[]> {
     const freed: string[] = [];
     await ensureDirectory(this.attachments);
+    await deleteAbandonedTemporaries(this.attachments);
     for (const file of await readdir(this.attachments)) {
       const id = file.replace(/\.json$/, '');
       if (!/^[0-9a-f]{64}$/.test(id) || known.has(id)) continue;

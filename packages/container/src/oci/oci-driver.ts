@@ -36,6 +36,7 @@ import { hostMounts, hostsText, rewriteInPlace, writeIdentityFiles, writeSecrets
 import { unmountBelow } from './mounts.ts';
 import type { OciProbe } from './probe.ts';
 import { loadSeccompProfile, resolveSeccomp, type SeccompProfile } from './seccomp.ts';
+import { endProcessesOf } from './stray-processes.ts';
 import { resolveUser } from './user.ts';
 
 /** What the driver works with. */
@@ -249,6 +250,10 @@ export class OciDriver implements RuntimeDriver {
     const attempt = async (work: Promise<unknown>): Promise<void> => {
       await work.catch((error: unknown) => failures.push(error));
     };
+    // A death in the middle of creating can leave shim, runtime or plugins at work: they must end before we clean up.
+    const halfMade =
+      record.process === undefined && (record.exit === undefined || record.state === 'restarting');
+    if (halfMade) await attempt(endProcessesOf(record.id, this.options.clock));
     await attempt(this.deleteFromRuntime(record.id));
     await Promise.all([
       ...[...this.options.networks.values()].map((network) => attempt(network.detach(record.id))),

@@ -1,9 +1,10 @@
 // Durable small files: written aside, synced, renamed, and the directory synced, so that a reader sees old or new.
 
 import { constants } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, open, readdir, readFile, rename, rm, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { ContainerError, diskError, errnoOf } from '../errors.ts';
+import { identify } from './processes.ts';
 
 // Distinguishes temporary files of concurrent writes within one process; the pid distinguishes processes.
 let temporaryCounter = 0;
@@ -12,6 +13,20 @@ let temporaryCounter = 0;
 export function temporaryBeside(path: string): string {
   temporaryCounter += 1;
   return `${path}.${process.pid}.${temporaryCounter}.tmp`;
+}
+
+/** Deletes temporary files of writes that a dead process never finished; returns how many. */
+export async function deleteAbandonedTemporaries(directory: string): Promise<number> {
+  let deleted = 0;
+  for (const name of await readdir(directory).catch(() => [])) {
+    const writer = /\.(\d+)\.\d+\.tmp$/.exec(name)?.[1];
+    // Of a reused pid the file stays until that process is gone too, which is soon enough.
+    if (writer === undefined || Number(writer) === process.pid || identify(Number(writer)) !== undefined)
+      continue;
+    await rm(join(directory, name), { recursive: true, force: true });
+    deleted += 1;
+  }
+  return deleted;
 }
 
 /** Makes creations, renames and removals of a directory's entries durable. */
