@@ -60,4 +60,17 @@ describe('the verdict', () => {
       'unknown',
     );
   });
+
+  it('does not cry wolf over a service that is on its way', () => {
+    const service = known('good').services?.find(({ name }) => name === 'orders');
+    if (service === undefined) throw new Error('the fixture has orders');
+    const replicas = { ...service.status.replicas, running: 1, ready: 0, pending: 2 };
+    const starting = { ...service, status: { ...service.status, replicas } };
+    expect(verdict({ services: [starting] })).toEqual({
+      health: 'degraded',
+      reasons: ['orders is starting: 0 of 3 replicas ready'],
+    });
+    const failing = { ...starting, status: { ...starting.status, replicas: { ...replicas, failed: 1 } } };
+    expect(verdict({ services: [failing] }).health).toBe('critical');
+  });
 });

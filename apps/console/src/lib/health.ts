@@ -24,8 +24,20 @@ export interface Known {
 export function serviceHealth(service: ServiceResource): Health {
   const { ready, failed } = service.status.replicas;
   if (service.status.observedGeneration === 0) return 'unknown';
+  if (isStarting(service)) return 'degraded';
   if (service.spec.replicas > 0 && ready === 0) return 'critical';
   return ready < service.spec.replicas || failed > 0 || rolloutFailed(service) ? 'degraded' : 'healthy';
+}
+
+/** Nothing serves yet, and nothing has failed either: it is on its way. */
+export function isStarting(service: ServiceResource): boolean {
+  const { ready, failed } = service.status.replicas;
+  return (
+    service.spec.replicas > 0 &&
+    ready === 0 &&
+    failed === 0 &&
+    service.status.rollout?.state === 'progressing'
+  );
 }
 
 function rolloutFailed(service: ServiceResource): boolean {
@@ -54,7 +66,7 @@ export function verdict(known: Known): Verdict {
       degraded.push(
         rolloutFailed(service)
           ? `${service.name}: the last change did not succeed`
-          : `${service.name}: ${ready} of ${service.spec.replicas} replicas ready`,
+          : `${service.name}${isStarting(service) ? ' is starting' : ''}: ${ready} of ${service.spec.replicas} replicas ready`,
       );
     }
   }

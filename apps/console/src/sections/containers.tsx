@@ -143,7 +143,7 @@ function ContainerRow({ container, usage, onLogs }: ContainerRowProps) {
   return (
     <tr>
       <th scope="row" data-label="Container">
-        <span className="strong mono">{container.name}</span>
+        <span className="strong mono nowrap">{container.name}</span>
         <span className="sub">{spec.service}</span>
       </th>
       <td data-label="Status">

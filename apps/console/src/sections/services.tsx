@@ -5,7 +5,7 @@ import type { ServiceResource } from '../api/types.ts';
 import { usePlatform } from '../hooks/use-platform.ts';
 import type { Polled } from '../hooks/use-poll.ts';
 import { capitalised, plural } from '../lib/format.ts';
-import { serviceHealth } from '../lib/health.ts';
+import { isStarting, serviceHealth } from '../lib/health.ts';
 import { Badge, toneOf } from '../parts/badge.tsx';
 import { Card, DataStates } from '../parts/card.tsx';
 import { RollbackDialog, ScaleDialog } from './service-dialogs.tsx';
@@ -92,7 +92,9 @@ function ServiceRow({ service, mayOperate, onDo }: ServiceRowProps) {
       </th>
       <td data-label="State">
         {service.deletedAt === undefined ? (
-          <Badge tone={toneOf(health)}>{health === 'unknown' ? 'New' : capitalised(health)}</Badge>
+          <Badge tone={isStarting(service) ? 'busy' : toneOf(health)}>
+            {health === 'unknown' ? 'New' : isStarting(service) ? 'Starting' : capitalised(health)}
+          </Badge>
         ) : (
           <Badge tone="busy">Being removed</Badge>
         )}
