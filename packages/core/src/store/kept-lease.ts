@@ -34,8 +34,10 @@ export interface KeptLeaseOptions {
   readonly revoke: () => Promise<void>;
 }
 
-/** Three keep-alives fit in a life, so that two may fail. */
-const KEEP_ALIVES_PER_LIFE = 3;
+/** A keep-alive is sent each third of a life, as etcd's clients do... */
+const KEEP_ALIVE_SHARE = 1 / 3;
+/** ...and after a failure again after each tenth, so that a short outage does not cost the lease. */
+const RETRY_SHARE = 1 / 10;
 
 /**
  * Keeps a granted lease alive and watches over it by the holder's own monotonic clock.
@@ -50,10 +52,9 @@ export class KeptLease implements Lease {
   readonly lost: AbortSignal;
   readonly #lost = new AbortController();
   readonly #options: KeptLeaseOptions;
-  readonly #keeper: Timer;
+  #keeper: Timer;
   #expiry: Timer;
   #aliveUntilMs: number;
-  #keeping = false;
   #ended = false;
 
   constructor(options: KeptLeaseOptions) {
@@ -62,11 +63,7 @@ export class KeptLease implements Lease {
     this.ttlMs = options.ttlMs;
     this.lost = this.#lost.signal;
     this.#aliveUntilMs = options.grantedAtMs + options.ttlMs;
-    this.#keeper = options.clock.interval(
-      Math.max(1, Math.floor(options.ttlMs / KEEP_ALIVES_PER_LIFE)),
-      () => void this.#keepAlive(),
-      { unref: true },
-    );
+    this.#keeper = this.#armKeeper(KEEP_ALIVE_SHARE);
     this.#expiry = this.#armExpiry();
   }
 
@@ -85,21 +82,26 @@ export class KeptLease implements Lease {
     this.#end(`no keep-alive of lease ${this.id} succeeded for its ${this.ttlMs} ms`);
   }
 
+  /** The next keep-alive is armed when one is answered: a slow store is not asked more often the slower it gets. */
+  #armKeeper(share: number): Timer {
+    const ms = Math.max(1, Math.floor(this.ttlMs * share));
+    return this.#options.clock.timer(ms, () => void this.#keepAlive(), { unref: true });
+  }
+
   async #keepAlive(): Promise<void> {
-    // One at a time: a slow store must not be asked more often the slower it gets.
-    if (this.#keeping || this.#ended) return;
-    this.#keeping = true;
+    if (this.#ended) return;
     const sentAtMs = this.#options.clock.monotonicMs();
+    let share = RETRY_SHARE;
     try {
       await this.#options.keepAlive();
       // An answer that comes after our own expiry must not revive a lease its holder was told is lost.
       if (!this.#ended) this.#aliveUntilMs = sentAtMs + this.ttlMs;
+      share = KEEP_ALIVE_SHARE;
     } catch (error) {
+      // Anything but "gone" is tried again; the expiry timer is the judge.
       if (isHeptadError(error, 'LEASE_NOT_FOUND')) this.#end(`the store ended lease ${this.id}`);
-      // Anything else is tried again at the next tick; the expiry timer is the judge.
-    } finally {
-      this.#keeping = false;
     }
+    if (!this.#ended) this.#keeper = this.#armKeeper(share);
   }
 
   #end(why: string): void {
