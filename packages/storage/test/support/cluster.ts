@@ -129,13 +129,16 @@ export class TestCluster implements AsyncDisposable {
   }
 }
 
-/** The file that holds an object on a node. */
+/** The file that holds an object on a node; waits for it, because a write is acknowledged before the last node has it. */
 export async function fileOf(node: NodeProcess, bucket: string, key: string): Promise<string> {
   const id = objectId(bucket, key);
   const directory = join(node.directory, 'objects', id.slice(0, 2));
-  const name = (await readdir(directory)).find((file) => file.startsWith(id));
-  if (name === undefined) throw new Error(`${node.id} has no file of ${bucket}/${key}`);
-  return join(directory, name);
+  let name: string | undefined;
+  await eventually(async () => {
+    name = (await readdir(directory)).find((file) => file.startsWith(id));
+    return name !== undefined;
+  }, `a file of ${bucket}/${key} on ${node.id}`);
+  return join(directory, name ?? '');
 }
 
 /** Flips one bit of a file, counted from its end. */
