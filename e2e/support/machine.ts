@@ -4,7 +4,9 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
 function lines(command: string, args: readonly string[]): string[] {
-  return execFileSync(command, args, { encoding: 'utf8' }).split('\n').filter((line) => line !== '');
+  return execFileSync(command, args, { encoding: 'utf8' })
+    .split('\n')
+    .filter((line) => line !== '');
 }
 
 function processesOf(home: string): string[] {
@@ -32,8 +34,12 @@ export function footprint(home: string, bridge: string): Record<string, string[]
   const addresses = lines('ip', ['-o', '-4', 'addr', 'show']);
   return {
     processes: processesOf(home),
-    mounts: readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter((line) => line.includes(home)),
-    namespaces: lines('ip', ['netns', 'list']).filter((line) => line.includes(bridge) || line.includes('heptad')),
+    mounts: readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(home)),
+    namespaces: lines('ip', ['netns', 'list']).filter(
+      (line) => line.includes(bridge) || line.includes('heptad'),
+    ),
     links: links.filter((line) => line.includes(` ${bridge}`)),
     addresses: addresses.filter((line) => line.includes(` ${bridge} `)),
     cgroups: cgroups(),

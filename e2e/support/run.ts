@@ -19,7 +19,9 @@ const START_TIMEOUT_MS = 240_000;
 const STOP_TIMEOUT_MS = 90_000;
 
 function exitOf(child: ChildProcess): Promise<number> {
-  return new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : 128))));
+  return new Promise((resolve) =>
+    child.once('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : 128))),
+  );
 }
 
 /** Starts it and waits until it says that it is ready. */
@@ -47,14 +49,21 @@ export async function npmStart(place: TestPlace): Promise<RunningPlatform> {
   ]);
   if (first !== 'ready') {
     if (first === 'late' && child.pid !== undefined) process.kill(-child.pid, 'SIGINT');
-    throw new Error(`npm start ${first === 'late' ? 'was not ready in time' : `ended with ${first}`}:\n${output}`);
+    throw new Error(
+      `npm start ${first === 'late' ? 'was not ready in time' : `ended with ${first}`}:\n${output}`,
+    );
   }
   return {
     output: () => output,
     password: () => /password:\s+(\S+)/.exec(output)?.[1] ?? '',
     interrupt: async () => {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGINT');
-      const late = new Promise<number>((_resolve, reject) => setTimeout(() => reject(new Error(`npm start did not stop:\n${output.slice(-4000)}`)), STOP_TIMEOUT_MS).unref());
+      const late = new Promise<number>((_resolve, reject) =>
+        setTimeout(
+          () => reject(new Error(`npm start did not stop:\n${output.slice(-4000)}`)),
+          STOP_TIMEOUT_MS,
+        ).unref(),
+      );
       return Promise.race([exited, late]);
     },
   };
@@ -74,7 +83,12 @@ export function heptad(place: TestPlace, words: readonly string[], input?: strin
       join(ROOT, 'heptad'),
       [...words],
       { cwd: ROOT, env: { ...process.env, ...place.environment }, maxBuffer: 64 * 1024 * 1024 },
-      (error, stdout, stderr) => resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1, stdout, stderr }),
+      (error, stdout, stderr) =>
+        resolve({
+          code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1,
+          stdout,
+          stderr,
+        }),
     );
     child.stdin?.end(input ?? '');
   });
@@ -83,12 +97,17 @@ export function heptad(place: TestPlace, words: readonly string[], input?: strin
 /** Runs `./heptad --json ...words` and parses what it prints; throws when it fails. */
 export async function heptadJson<T>(place: TestPlace, words: readonly string[]): Promise<T> {
   const result = await heptad(place, ['--json', ...words]);
-  if (result.code !== 0) throw new Error(`heptad ${words.join(' ')} ended with ${result.code}: ${result.stderr}`);
+  if (result.code !== 0)
+    throw new Error(`heptad ${words.join(' ')} ended with ${result.code}: ${result.stderr}`);
   return JSON.parse(result.stdout) as T;
 }
 
 /** Asks until the answer is good; throws the last failure after `timeoutMs`. */
-export async function eventually<T>(ask: () => Promise<T>, good: (answer: T) => boolean, timeoutMs = 60_000): Promise<T> {
+export async function eventually<T>(
+  ask: () => Promise<T>,
+  good: (answer: T) => boolean,
+  timeoutMs = 60_000,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown;
   for (;;) {
@@ -99,7 +118,10 @@ export async function eventually<T>(ask: () => Promise<T>, good: (answer: T) => 
     } catch (error) {
       last = error;
     }
-    if (Date.now() > deadline) throw new Error(`not so after ${timeoutMs} ms; the last answer was: ${last instanceof Error ? last.message : JSON.stringify(last)?.slice(0, 2000)}`);
+    if (Date.now() > deadline)
+      throw new Error(
+        `not so after ${timeoutMs} ms; the last answer was: ${last instanceof Error ? last.message : JSON.stringify(last)?.slice(0, 2000)}`,
+      );
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }

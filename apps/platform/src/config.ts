@@ -75,7 +75,10 @@ function port(environment: NodeJS.ProcessEnv, name: string, fallback: number): n
   if (text === undefined || text === '') return fallback;
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1 || value > 65_535) {
-    throw invalidArgument(`environment variable ${name} is "${text}", which is no port`, 'give a whole number from 1 to 65535');
+    throw invalidArgument(
+      `environment variable ${name} is "${text}", which is no port`,
+      'give a whole number from 1 to 65535',
+    );
   }
   return value;
 }

@@ -2,6 +2,10 @@
 
 export { ApiClient, type ApiClientOptions } from './client/api-client.ts';
 export { configFromEnvironment, type PlatformConfig } from './config.ts';
-export { MicroservicePlatform, type DeployMicroserviceOptions, type MicroservicePlatformOptions } from './microservice-platform.ts';
+export {
+  type DeployMicroserviceOptions,
+  MicroservicePlatform,
+  type MicroservicePlatformOptions,
+} from './microservice-platform.ts';
 export { type FirstAdmin, LocalPlatform } from './platform.ts';
 export { type RunServerOptions, runServer as createServer } from './server/run-server.ts';

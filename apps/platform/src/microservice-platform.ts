@@ -5,7 +5,13 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildNodeImage, ImageStore } from '@heptad/container';
-import { type ConsistencyLevel, type ObjectInfo, parseBytes, parseCpu, type ServiceResource } from '@heptad/core';
+import {
+  type ConsistencyLevel,
+  type ObjectInfo,
+  parseBytes,
+  parseCpu,
+  type ServiceResource,
+} from '@heptad/core';
 import { ApiClient } from './client/api-client.ts';
 import { configFromEnvironment, type PlatformConfig, platformPaths } from './config.ts';
 import { waitReady } from './deploy/apply.ts';
@@ -157,7 +163,10 @@ export class MicroservicePlatform implements AsyncDisposable {
         },
         ports: [{ name: 'http', port }],
         environment: { PORT: String(port), ...options.environment },
-        healthCheck: healthPath === undefined ? { tcp: { port }, ...probe } : { http: { path: healthPath, port }, ...probe },
+        healthCheck:
+          healthPath === undefined
+            ? { tcp: { port }, ...probe }
+            : { http: { path: healthPath, port }, ...probe },
         dependencies: [],
         labels: {},
         volumes: [],
@@ -175,12 +184,21 @@ export class MicroservicePlatform implements AsyncDisposable {
   }
 
   /** Calls a service through the mesh: discovery, balancing, retries and policies apply. */
-  async serviceCall(service: string, path: string, options: { method?: string; headers?: Record<string, string>; body?: string } = {}): Promise<ServiceAnswer> {
+  async serviceCall(
+    service: string,
+    path: string,
+    options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+  ): Promise<ServiceAnswer> {
     return this.client.json('POST', '/api/v1/mesh/call', { service, path, ...options });
   }
 
   /** Stores an object; resolves when a quorum of storage nodes has it on disk. */
-  async storeData(bucket: string, key: string, body: string | Uint8Array, options: { consistency?: ConsistencyLevel } = {}): Promise<ObjectInfo> {
+  async storeData(
+    bucket: string,
+    key: string,
+    body: string | Uint8Array,
+    options: { consistency?: ConsistencyLevel } = {},
+  ): Promise<ObjectInfo> {
     const response = await this.client.raw('PUT', objectPath(bucket, key), {
       body,
       headers: { 'content-type': 'application/octet-stream', ...consistencyHeader(options.consistency) },
@@ -189,8 +207,14 @@ export class MicroservicePlatform implements AsyncDisposable {
   }
 
   /** Reads an object. `OBJECT_NOT_FOUND`. */
-  async readData(bucket: string, key: string, options: { consistency?: ConsistencyLevel } = {}): Promise<Uint8Array> {
-    const response = await this.client.raw('GET', objectPath(bucket, key), { headers: consistencyHeader(options.consistency) });
+  async readData(
+    bucket: string,
+    key: string,
+    options: { consistency?: ConsistencyLevel } = {},
+  ): Promise<Uint8Array> {
+    const response = await this.client.raw('GET', objectPath(bucket, key), {
+      headers: consistencyHeader(options.consistency),
+    });
     return new Uint8Array(await response.body.arrayBuffer());
   }
 

@@ -7,9 +7,9 @@ import { HeptadError, type NodeResource, systemClock } from '@heptad/core';
 import { openEngine } from './agent/clean-machine.ts';
 import { ApiClient } from './client/api-client.ts';
 import { type PlatformConfig, platformPaths } from './config.ts';
+import { keeperOf, partNames } from './supervise/platform-processes.ts';
 import { identify, readPidFile, removePidFile, writePidFile } from './supervise/process-identity.ts';
 import { endProcess, type ProcessKeeper } from './supervise/process-keeper.ts';
-import { keeperOf, partNames } from './supervise/platform-processes.ts';
 
 /** What the first start of a platform shows once. */
 export interface FirstAdmin {
@@ -42,7 +42,12 @@ export class LocalPlatform implements AsyncDisposable {
   readonly firstAdmin: FirstAdmin | undefined;
   readonly #keepers: readonly ProcessKeeper[];
 
-  private constructor(config: PlatformConfig, client: ApiClient, firstAdmin: FirstAdmin | undefined, keepers: readonly ProcessKeeper[]) {
+  private constructor(
+    config: PlatformConfig,
+    client: ApiClient,
+    firstAdmin: FirstAdmin | undefined,
+    keepers: readonly ProcessKeeper[],
+  ) {
     this.config = config;
     this.client = client;
     this.firstAdmin = firstAdmin;
@@ -54,7 +59,10 @@ export class LocalPlatform implements AsyncDisposable {
    *
    * @throws HeptadError `ALREADY_RUNNING`; `PORT_IN_USE`; `START_FAILED` with the end of the log of what did not start.
    */
-  static async start(wanted: PlatformConfig, onProgress: (message: string) => void = () => {}): Promise<LocalPlatform> {
+  static async start(
+    wanted: PlatformConfig,
+    onProgress: (message: string) => void = () => {},
+  ): Promise<LocalPlatform> {
     const paths = platformPaths(wanted.home);
     await mkdir(paths.run, { recursive: true, mode: 0o700 });
     await claim(wanted);
@@ -62,9 +70,13 @@ export class LocalPlatform implements AsyncDisposable {
     const config = await resolveRuntime(wanted, onProgress);
     for (const port of [config.port, config.otlpPort, config.agentPort]) {
       if (await portIsFree(config.host, port)) continue;
-      throw new HeptadError('PORT_IN_USE', `cannot start: ${config.host}:${port} is used by another program`, {
-        hint: `find it with: ss -ltnp 'sport = :${port}'; or choose another with HEPTAD_PORT / HEPTAD_OTLP_PORT / HEPTAD_AGENT_PORT`,
-      });
+      throw new HeptadError(
+        'PORT_IN_USE',
+        `cannot start: ${config.host}:${port} is used by another program`,
+        {
+          hint: `find it with: ss -ltnp 'sport = :${port}'; or choose another with HEPTAD_PORT / HEPTAD_OTLP_PORT / HEPTAD_AGENT_PORT`,
+        },
+      );
     }
     await writeFile(paths.config, JSON.stringify(config));
     const started: ProcessKeeper[] = [];
@@ -112,7 +124,10 @@ export class LocalPlatform implements AsyncDisposable {
  * Decides once which runtime all processes use: with containers virtual addresses are on the node's bridge, with plain
  * processes on loopback, and server, agent and proxy must agree.
  */
-async function resolveRuntime(config: PlatformConfig, onProgress: (message: string) => void): Promise<PlatformConfig> {
+async function resolveRuntime(
+  config: PlatformConfig,
+  onProgress: (message: string) => void,
+): Promise<PlatformConfig> {
   if (config.runtime !== 'auto') return withAddresses(config, config.runtime);
   const probe = await probeRuntimes(config);
   if (probe.runtime === 'process') {
@@ -122,14 +137,20 @@ async function resolveRuntime(config: PlatformConfig, onProgress: (message: stri
   return withAddresses(config, probe.runtime);
 }
 
-async function probeRuntimes(config: PlatformConfig): Promise<{ runtime: 'oci' | 'process'; reasons: readonly string[] }> {
+async function probeRuntimes(
+  config: PlatformConfig,
+): Promise<{ runtime: 'oci' | 'process'; reasons: readonly string[] }> {
   await using engine = await openEngine(config);
   return engine.probe();
 }
 
 function withAddresses(config: PlatformConfig, runtime: 'oci' | 'process'): PlatformConfig {
   if (runtime === 'oci') return { ...config, runtime };
-  return { ...config, runtime, network: { ...config.network, virtualCidr: config.network.loopbackVirtualCidr } };
+  return {
+    ...config,
+    runtime,
+    network: { ...config.network, virtualCidr: config.network.loopbackVirtualCidr },
+  };
 }
 
 /** Only one `up` may drive a home. */
@@ -137,9 +158,13 @@ async function claim(config: PlatformConfig): Promise<void> {
   const path = join(platformPaths(config.home).run, 'up.pid');
   const other = await readPidFile(path);
   if (other !== undefined && other.pid !== process.pid) {
-    throw new HeptadError('ALREADY_RUNNING', `a platform is already running with ${config.home} (pid ${other.pid})`, {
-      hint: 'stop it with "heptad down", or use another HEPTAD_HOME and HEPTAD_PORT',
-    });
+    throw new HeptadError(
+      'ALREADY_RUNNING',
+      `a platform is already running with ${config.home} (pid ${other.pid})`,
+      {
+        hint: 'stop it with "heptad down", or use another HEPTAD_HOME and HEPTAD_PORT',
+      },
+    );
   }
   const self = identify(process.pid);
   if (self !== undefined) await writePidFile(path, self);
@@ -170,7 +195,9 @@ async function failedStart(config: PlatformConfig, name: string, what: string): 
 }
 
 async function localToken(config: PlatformConfig): Promise<string | undefined> {
-  return (await readFile(join(platformPaths(config.home).run, 'admin.token'), 'utf8').catch(() => undefined))?.trim();
+  return (
+    await readFile(join(platformPaths(config.home).run, 'admin.token'), 'utf8').catch(() => undefined)
+  )?.trim();
 }
 
 async function waitForServer(config: PlatformConfig, server: ProcessKeeper): Promise<ApiClient> {
@@ -180,12 +207,17 @@ async function waitForServer(config: PlatformConfig, server: ProcessKeeper): Pro
     const token = await localToken(config);
     if (token !== undefined) {
       const client = new ApiClient({ server: url, token });
-      const ready = await client.raw('GET', '/readyz').then((response) => response.body.dump().then(() => true), () => false);
+      const ready = await client.raw('GET', '/readyz').then(
+        (response) => response.body.dump().then(() => true),
+        () => false,
+      );
       if (ready) return client;
     }
     // A server that refuses to start (corrupt state, say) ends at once: its reason matters more than the deadline.
-    if (server.restarts > 0) throw await failedStart(config, 'server', 'the server ended instead of starting');
-    if (systemClock.monotonicMs() > deadline) throw await failedStart(config, 'server', `the server was not ready after ${SERVER_READY_MS / 1000} s`);
+    if (server.restarts > 0)
+      throw await failedStart(config, 'server', 'the server ended instead of starting');
+    if (systemClock.monotonicMs() > deadline)
+      throw await failedStart(config, 'server', `the server was not ready after ${SERVER_READY_MS / 1000} s`);
     await systemClock.sleep(POLL_MS);
   }
 }
@@ -193,10 +225,17 @@ async function waitForServer(config: PlatformConfig, server: ProcessKeeper): Pro
 async function waitForNode(config: PlatformConfig, client: ApiClient, agent: ProcessKeeper): Promise<void> {
   const deadline = systemClock.monotonicMs() + NODE_READY_MS;
   for (;;) {
-    const node = await client.json<NodeResource>('GET', `/api/v1/nodes/${config.nodeName}`).catch(() => undefined);
+    const node = await client
+      .json<NodeResource>('GET', `/api/v1/nodes/${config.nodeName}`)
+      .catch(() => undefined);
     if (node?.status.status === 'Ready' && agent.pid !== undefined && (await agentAnswers(config))) return;
     if (agent.restarts > 0) throw await failedStart(config, 'agent', 'the agent ended instead of starting');
-    if (systemClock.monotonicMs() > deadline) throw await failedStart(config, 'agent', `node ${config.nodeName} was not ready after ${NODE_READY_MS / 1000} s`);
+    if (systemClock.monotonicMs() > deadline)
+      throw await failedStart(
+        config,
+        'agent',
+        `node ${config.nodeName} was not ready after ${NODE_READY_MS / 1000} s`,
+      );
     await systemClock.sleep(POLL_MS);
   }
 }
@@ -204,7 +243,10 @@ async function waitForNode(config: PlatformConfig, client: ApiClient, agent: Pro
 /** An earlier agent's Node resource may still say Ready; the new one listens only once it is. */
 async function agentAnswers(config: PlatformConfig): Promise<boolean> {
   const agent = new ApiClient({ server: `http://${config.host}:${config.agentPort}` });
-  return agent.raw('GET', '/healthz').then((response) => response.body.dump().then(() => true), () => false);
+  return agent.raw('GET', '/healthz').then(
+    (response) => response.body.dump().then(() => true),
+    () => false,
+  );
 }
 
 /** The first administrator's password, handed over in a file that is gone after this. */
@@ -217,7 +259,10 @@ async function takeFirstAdmin(config: PlatformConfig): Promise<FirstAdmin | unde
 }
 
 /** Ends every process of the platform at `config.home`, whoever started it: agent first, so that it cleans up. */
-export async function stopEverything(config: PlatformConfig, onProgress: (message: string) => void): Promise<number> {
+export async function stopEverything(
+  config: PlatformConfig,
+  onProgress: (message: string) => void,
+): Promise<number> {
   const paths = platformPaths(config.home);
   let ended = 0;
   // `up` goes first and does the rest itself when it is there.

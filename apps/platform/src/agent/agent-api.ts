@@ -1,10 +1,16 @@
 // The agent's own API: logs, stats and exec of the containers on its node, for the server only.
 
 import { timingSafeEqual } from 'node:crypto';
-import websocket from '@fastify/websocket';
-import { type ContainerInfo, type ContainerRuntime, errorMessage, HeptadError, isHeptadError } from '@heptad/core';
-import Fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import { Readable } from 'node:stream';
+import websocket from '@fastify/websocket';
+import {
+  type ContainerInfo,
+  type ContainerRuntime,
+  errorMessage,
+  HeptadError,
+  isHeptadError,
+} from '@heptad/core';
+import Fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import type WebSocket from 'ws';
 import { z } from 'zod';
 import { toProblem } from '../server/problem.ts';
@@ -22,7 +28,11 @@ export interface AgentApiOptions {
   readonly logger: FastifyBaseLogger;
 }
 
-const logQuery = z.object({ follow: z.stringbool().default(false), since: z.coerce.number().optional(), tail: z.coerce.number().int().optional() });
+const logQuery = z.object({
+  follow: z.stringbool().default(false),
+  since: z.coerce.number().optional(),
+  tail: z.coerce.number().int().optional(),
+});
 const execStart = z.object({ command: z.array(z.string()).min(1), stdin: z.boolean().default(false) });
 const execFrame = z.object({ stdin: z.base64().optional(), end: z.boolean().optional() });
 
@@ -48,10 +58,15 @@ async function findContainer(runtime: ContainerRuntime, name: string): Promise<C
 /** Serves the API; resolves once it listens. */
 export async function serveAgentApi(options: AgentApiOptions): Promise<AsyncDisposable> {
   const { runtime, token } = options;
-  const app = Fastify({ loggerInstance: options.logger, forceCloseConnections: true, logController: new LogController({ disableRequestLogging: true }) });
+  const app = Fastify({
+    loggerInstance: options.logger,
+    forceCloseConnections: true,
+    logController: new LogController({ disableRequestLogging: true }),
+  });
   app.addHook('onRequest', async (request) => {
     if (request.url === '/healthz') return;
-    if (!isToken(request.headers.authorization, token)) throw new HeptadError('UNAUTHENTICATED', 'the agent answers only to its server');
+    if (!isToken(request.headers.authorization, token))
+      throw new HeptadError('UNAUTHENTICATED', 'the agent answers only to its server');
   });
   app.setErrorHandler((error, _request, reply) => {
     const problem = toProblem(error);
@@ -59,8 +74,12 @@ export async function serveAgentApi(options: AgentApiOptions): Promise<AsyncDisp
   });
   await app.register(websocket);
   app.get('/healthz', async () => ({ ok: true }));
-  app.get<{ Params: { name: string } }>('/containers/:name', async (request) => findContainer(runtime, request.params.name));
-  app.get<{ Params: { name: string } }>('/containers/:name/stats', async (request) => runtime.stats((await findContainer(runtime, request.params.name)).id));
+  app.get<{ Params: { name: string } }>('/containers/:name', async (request) =>
+    findContainer(runtime, request.params.name),
+  );
+  app.get<{ Params: { name: string } }>('/containers/:name/stats', async (request) =>
+    runtime.stats((await findContainer(runtime, request.params.name)).id),
+  );
   app.get<{ Params: { name: string } }>('/containers/:name/logs', async (request, reply) => {
     const query = logQuery.parse(request.query);
     const container = await findContainer(runtime, request.params.name);
@@ -77,7 +96,11 @@ export async function serveAgentApi(options: AgentApiOptions): Promise<AsyncDisp
   app.get<{ Params: { name: string } }>('/containers/:name/exec', { websocket: true }, (socket, request) => {
     serveExec(runtime, request.params.name, socket).catch((error: unknown) => {
       const hint = isHeptadError(error) ? error.hint : undefined;
-      socket.send(JSON.stringify({ error: { code: isHeptadError(error) ? error.code : 'INTERNAL', message: errorMessage(error), hint } }));
+      socket.send(
+        JSON.stringify({
+          error: { code: isHeptadError(error) ? error.code : 'INTERNAL', message: errorMessage(error), hint },
+        }),
+      );
       socket.close();
     });
   });
@@ -103,22 +126,36 @@ async function serveExec(runtime: ContainerRuntime, name: string, socket: WebSoc
     socket.once('message', (data) => {
       const parsed = execStart.safeParse(JSON.parse(String(data)));
       if (parsed.success) resolve(parsed.data);
-      else reject(new HeptadError('INVALID_ARGUMENT', `the first frame of exec is not { command, stdin? }: ${z.prettifyError(parsed.error)}`));
+      else
+        reject(
+          new HeptadError(
+            'INVALID_ARGUMENT',
+            `the first frame of exec is not { command, stdin? }: ${z.prettifyError(parsed.error)}`,
+          ),
+        );
     });
-    socket.once('close', () => reject(new HeptadError('INVALID_ARGUMENT', 'exec was closed before it began')));
+    socket.once('close', () =>
+      reject(new HeptadError('INVALID_ARGUMENT', 'exec was closed before it began')),
+    );
   });
   const stdin = new Readable({ read: () => socket.resume(), highWaterMark: STDIN_HIGH_WATER_BYTES });
   socket.on('message', (data) => {
     const frame = execFrame.safeParse(JSON.parse(String(data)));
     if (!frame.success) return;
-    if (frame.data.stdin !== undefined && !stdin.push(Buffer.from(frame.data.stdin, 'base64'))) socket.pause();
+    if (frame.data.stdin !== undefined && !stdin.push(Buffer.from(frame.data.stdin, 'base64')))
+      socket.pause();
     if (frame.data.end) stdin.push(null);
   });
   const gone = new AbortController();
   socket.on('close', () => gone.abort());
-  const session = await runtime.exec(container.id, { command: start.command, signal: gone.signal, ...(start.stdin ? { stdin } : {}) });
+  const session = await runtime.exec(container.id, {
+    command: start.command,
+    signal: gone.signal,
+    ...(start.stdin ? { stdin } : {}),
+  });
   const relay = async (stream: AsyncIterable<Uint8Array>, key: 'stdout' | 'stderr'): Promise<void> => {
-    for await (const chunk of stream) socket.send(JSON.stringify({ [key]: Buffer.from(chunk).toString('base64') }));
+    for await (const chunk of stream)
+      socket.send(JSON.stringify({ [key]: Buffer.from(chunk).toString('base64') }));
   };
   await Promise.all([relay(session.stdout, 'stdout'), relay(session.stderr, 'stderr')]);
   const exit = await session.exit;

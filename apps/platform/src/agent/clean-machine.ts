@@ -16,9 +16,15 @@ export function openEngine(config: PlatformConfig): Promise<ContainerEngine> {
 /** Removes every container of the engine; answers how many there were. Rejects with all failures at once. */
 export async function removeAllContainers(engine: ContainerEngine): Promise<number> {
   const containers = await engine.runtime.list();
-  const results = await Promise.allSettled(containers.map(({ id }) => engine.runtime.remove(id, { force: true })));
+  const results = await Promise.allSettled(
+    containers.map(({ id }) => engine.runtime.remove(id, { force: true })),
+  );
   const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-  if (failures.length > 0) throw new AggregateError(failures, `${failures.length} of ${containers.length} containers could not be removed`);
+  if (failures.length > 0)
+    throw new AggregateError(
+      failures,
+      `${failures.length} of ${containers.length} containers could not be removed`,
+    );
   return containers.length;
 }
 

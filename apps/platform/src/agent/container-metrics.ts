@@ -9,8 +9,14 @@ const NANOS_PER_SECOND = 1e9;
 /** Registers observable instruments that read the runtime at each export. */
 export function observeContainers(runtime: ContainerRuntime): void {
   const meter = metrics.getMeter('@heptad/platform');
-  const cpu = meter.createObservableCounter('container_cpu_seconds', { description: 'CPU time used', unit: 's' });
-  const memory = meter.createObservableGauge('container_memory_bytes', { description: 'Working set', unit: 'By' });
+  const cpu = meter.createObservableCounter('container_cpu_seconds', {
+    description: 'CPU time used',
+    unit: 's',
+  });
+  const memory = meter.createObservableGauge('container_memory_bytes', {
+    description: 'Working set',
+    unit: 'By',
+  });
   const pids = meter.createObservableGauge('container_pids', { description: 'Processes and threads' });
   const received = meter.createObservableCounter('container_network_received_bytes', { unit: 'By' });
   const sent = meter.createObservableCounter('container_network_sent_bytes', { unit: 'By' });

@@ -28,7 +28,9 @@ export function facilityHooks(options: FacilityOptions): ContainerServices {
   const client = new ApiClient({ server: options.server, token: options.token });
   const { isolated, config } = options;
   const api = isolated ? `http://${SYSTEM_SERVICE}:${SYSTEM_PORTS.api}` : options.server;
-  const otlp = isolated ? `http://${SYSTEM_SERVICE}:${SYSTEM_PORTS.otlp}` : `http://${config.host}:${config.otlpPort}`;
+  const otlp = isolated
+    ? `http://${SYSTEM_SERVICE}:${SYSTEM_PORTS.otlp}`
+    : `http://${config.host}:${config.otlpPort}`;
   return {
     async environment(container: ContainerResource) {
       const { facilities } = container.spec.template;
@@ -46,13 +48,18 @@ export function facilityHooks(options: FacilityOptions): ContainerServices {
     async secrets(container: ContainerResource) {
       const { facilities } = container.spec.template;
       if (facilities.length === 0) return {};
-      const { token } = await client.json<{ token: string }>('POST', `/api/v1/nodes/${config.nodeName}/workload-tokens`, {
-        container: container.name,
-        service: container.spec.service,
-        facilities,
-      });
+      const { token } = await client.json<{ token: string }>(
+        'POST',
+        `/api/v1/nodes/${config.nodeName}/workload-tokens`,
+        {
+          container: container.name,
+          service: container.spec.service,
+          facilities,
+        },
+      );
       const files = [{ target: TOKEN_FILE, content: token, mode: TOKEN_MODE }];
-      if (facilities.includes('storage')) files.push({ target: STORAGE_TOKEN_FILE, content: options.storageToken, mode: TOKEN_MODE });
+      if (facilities.includes('storage'))
+        files.push({ target: STORAGE_TOKEN_FILE, content: options.storageToken, mode: TOKEN_MODE });
       return { files };
     },
   };

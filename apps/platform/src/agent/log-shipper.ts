@@ -53,9 +53,14 @@ export class LogShipper implements AsyncDisposable {
 
   async #follow(id: string, container: string, service: string): Promise<void> {
     try {
-      for await (const line of this.#options.runtime.logs(id, { follow: true, tail: 0, signal: this.#stop.signal })) {
+      for await (const line of this.#options.runtime.logs(id, {
+        follow: true,
+        tail: 0,
+        signal: this.#stop.signal,
+      })) {
         this.#waiting.push({ container, service, line });
-        if (this.#waiting.length > MAX_WAITING_LINES) this.#waiting.splice(0, this.#waiting.length - MAX_WAITING_LINES);
+        if (this.#waiting.length > MAX_WAITING_LINES)
+          this.#waiting.splice(0, this.#waiting.length - MAX_WAITING_LINES);
       }
     } catch {
       // The container is gone, or we are closing.
@@ -87,7 +92,10 @@ export class LogShipper implements AsyncDisposable {
 }
 
 /** Severity, trace and text of a line that is a JSON log record (pino's shape), else the text as it is. */
-function read(text: string, stream: string): { body: string; severity: string; traceId?: string; spanId?: string } {
+function read(
+  text: string,
+  stream: string,
+): { body: string; severity: string; traceId?: string; spanId?: string } {
   const fallback = stream === 'stderr' ? 'ERROR' : 'INFO';
   if (!text.startsWith('{')) return { body: text, severity: fallback };
   try {
@@ -98,10 +106,22 @@ function read(text: string, stream: string): { body: string; severity: string; t
       return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined;
     };
     const level = field('level') ?? fallback;
-    const names: Readonly<Record<string, string>> = { '10': 'TRACE', '20': 'DEBUG', '30': 'INFO', '40': 'WARN', '50': 'ERROR', '60': 'FATAL' };
+    const names: Readonly<Record<string, string>> = {
+      '10': 'TRACE',
+      '20': 'DEBUG',
+      '30': 'INFO',
+      '40': 'WARN',
+      '50': 'ERROR',
+      '60': 'FATAL',
+    };
     const traceId = field('traceId') ?? field('trace_id');
     const spanId = field('spanId') ?? field('span_id');
-    return { body: text, severity: names[level] ?? level.toUpperCase(), ...(traceId === undefined ? {} : { traceId }), ...(spanId === undefined ? {} : { spanId }) };
+    return {
+      body: text,
+      severity: names[level] ?? level.toUpperCase(),
+      ...(traceId === undefined ? {} : { traceId }),
+      ...(spanId === undefined ? {} : { spanId }),
+    };
   } catch {
     return { body: text, severity: fallback };
   }

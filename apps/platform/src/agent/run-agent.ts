@@ -1,8 +1,8 @@
 // This node's agent: opens the container engine, keeps proxy and storage nodes running, runs what is placed here.
 
 import { randomBytes } from 'node:crypto';
-import { availableParallelism, totalmem } from 'node:os';
 import { mkdir, readFile, statfs } from 'node:fs/promises';
+import { availableParallelism, totalmem } from 'node:os';
 import { type Clock, systemClock, systemRandom } from '@heptad/core';
 import { NodeAgent } from '@heptad/orchestrator';
 import type { RemoteStateStore } from '@heptad/storage/state';
@@ -17,6 +17,7 @@ import { serveAgentApi } from './agent-api.ts';
 import { openEngine, removeAllContainers } from './clean-machine.ts';
 import { observeContainers } from './container-metrics.ts';
 import { facilityHooks } from './facilities.ts';
+import { forgetStale } from './forget-stale.ts';
 import { LogShipper } from './log-shipper.ts';
 
 /** What the agent needs. */
@@ -41,7 +42,9 @@ const DEFAULT_NETWORK_MBPS = 1_000;
 const PROXY_STOP_MS = 10_000;
 const STORAGE_STOP_MS = 10_000;
 
-async function capacityOf(home: string): Promise<{ cpuMillis: number; memoryBytes: number; storageBytes: number; networkMbps: number }> {
+async function capacityOf(
+  home: string,
+): Promise<{ cpuMillis: number; memoryBytes: number; storageBytes: number; networkMbps: number }> {
   const { bavail, bsize } = await statfs(home);
   return {
     cpuMillis: availableParallelism() * 1000,
@@ -69,9 +72,21 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
 
   const event = (message: string): void => logger.warn(message);
   const address = isolated ? config.network.gateway : '127.0.0.1';
-  const storageNodes = storageNodeIds(config).map((id, index) => ({ id, port: config.storage.basePort + index, address: `${address}:${config.storage.basePort + index}` }));
-  const storageKeepers = storageNodes.map(({ id, port }) => keeperOf(config, id, ['storage-node', '--id', id, '--host', address, '--port', String(port)], {}, event));
-  const proxyKeeper = keeperOf(config, 'proxy', ['proxy'], { HEPTAD_ISOLATION: isolated ? 'container' : 'process' }, event);
+  const storageNodes = storageNodeIds(config).map((id, index) => ({
+    id,
+    port: config.storage.basePort + index,
+    address: `${address}:${config.storage.basePort + index}`,
+  }));
+  const storageKeepers = storageNodes.map(({ id, port }) =>
+    keeperOf(config, id, ['storage-node', '--id', id, '--host', address, '--port', String(port)], {}, event),
+  );
+  const proxyKeeper = keeperOf(
+    config,
+    'proxy',
+    ['proxy'],
+    { HEPTAD_ISOLATION: isolated ? 'container' : 'process' },
+    event,
+  );
   const keepers: ProcessKeeper[] = [...storageKeepers, proxyKeeper];
   await Promise.all(keepers.map((keeper) => keeper.start()));
   opened.defer(async () => {
@@ -83,10 +98,27 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
     await Promise.all(storageKeepers.map((keeper) => keeper.stop({ graceMs: STORAGE_STOP_MS })));
     await engine.network?.removeBridge();
   });
-  await store.txn({ compare: [], success: [{ op: 'put', key: STORAGE_NODES_KEY, value: JSON.stringify(storageNodes.map(({ id, address: at }) => ({ id, address: at }))) }] });
+  await store.txn({
+    compare: [],
+    success: [
+      {
+        op: 'put',
+        key: STORAGE_NODES_KEY,
+        value: JSON.stringify(storageNodes.map(({ id, address: at }) => ({ id, address: at }))),
+      },
+    ],
+  });
 
   const storageToken = (await readFile(storageTokenPath(config.home), 'utf8')).trim();
-  const services = facilityHooks({ config, server, token, storageNodes: storageNodes.map((node) => node.address), storageToken, isolated });
+  const services = facilityHooks({
+    config,
+    server,
+    token,
+    storageNodes: storageNodes.map((node) => node.address),
+    storageToken,
+    isolated,
+  });
+  await forgetStale(store, engine.runtime, config.nodeName);
   const agent = new NodeAgent({
     store,
     runtime: engine.runtime,
@@ -112,9 +144,22 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
   otlp.port = String(config.otlpPort);
   opened.use(new LogShipper({ runtime: engine.runtime, endpoint: otlp.origin, token, clock }));
   const agentToken = randomBytes(TOKEN_BYTES).toString('base64url');
-  opened.use(await serveAgentApi({ runtime: engine.runtime, host: config.host, port: config.agentPort, token: agentToken, logger }));
+  opened.use(
+    await serveAgentApi({
+      runtime: engine.runtime,
+      host: config.host,
+      port: config.agentPort,
+      token: agentToken,
+      logger,
+    }),
+  );
   const url = `http://${config.host}:${config.agentPort}`;
-  await store.txn({ compare: [], success: [{ op: 'put', key: agentKey(config.nodeName), value: JSON.stringify({ url, token: agentToken }) }] });
+  await store.txn({
+    compare: [],
+    success: [
+      { op: 'put', key: agentKey(config.nodeName), value: JSON.stringify({ url, token: agentToken }) },
+    ],
+  });
   logger.info({ node: config.nodeName, isolation: probe.capabilities.isolation }, 'agent serves');
   const running = opened.move();
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };

@@ -40,7 +40,12 @@ function readToken(path: string): string | undefined {
  * who runs the platform on this machine can read.
  */
 function findToken(flag: string | undefined): string | undefined {
-  return flag ?? process.env.HEPTAD_TOKEN ?? readToken(loginTokenPath()) ?? readToken(join(platformPaths(defaultHome()).run, 'admin.token'));
+  return (
+    flag ??
+    process.env.HEPTAD_TOKEN ??
+    readToken(loginTokenPath()) ??
+    readToken(join(platformPaths(defaultHome()).run, 'admin.token'))
+  );
 }
 
 /** The surroundings of `command`, from its flags, its parents' flags and the environment. */

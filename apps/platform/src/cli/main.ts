@@ -22,7 +22,10 @@ export function buildProgram(): Command {
     .version('0.1.0')
     .option('--json', 'print one JSON document (or one per line) instead of tables')
     .option('--server <url>', 'API server (HEPTAD_SERVER; default http://127.0.0.1:7070)')
-    .option('--token <token>', 'bearer token (HEPTAD_TOKEN; default the last login, else the local administrator)')
+    .option(
+      '--token <token>',
+      'bearer token (HEPTAD_TOKEN; default the last login, else the local administrator)',
+    )
     .showHelpAfterError('(heptad --help lists the commands)')
     .configureHelp({ showGlobalOptions: true })
     .enablePositionalOptions();

@@ -14,6 +14,9 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   FORBIDDEN: EXIT.refused,
   POLICY_VIOLATION: EXIT.refused,
   UNAUTHENTICATED: EXIT.refused,
+  TOKEN_INVALID: EXIT.refused,
+  TOKEN_EXPIRED: EXIT.refused,
+  AUTHENTICATION_FAILED: EXIT.refused,
   TIMEOUT: EXIT.timeout,
 };
 
@@ -45,7 +48,9 @@ export function printJson(value: unknown): void {
 
 /** A table on stdout, columns as wide as their content. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)));
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
+  );
   const line = (cells: readonly string[]): string =>
     cells
       .map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))

@@ -19,7 +19,13 @@ export interface ReceivedEvent {
 
 type Method = 'GET' | 'PUT' | 'POST' | 'DELETE' | 'HEAD';
 
-function isProblem(value: unknown): value is { detail: string; code: string; hint?: string; retryable?: boolean; details?: Record<string, unknown> } {
+function isProblem(value: unknown): value is {
+  detail: string;
+  code: string;
+  hint?: string;
+  retryable?: boolean;
+  details?: Record<string, unknown>;
+} {
   return typeof value === 'object' && value !== null && 'detail' in value && 'code' in value;
 }
 
@@ -55,11 +61,15 @@ export class ApiClient {
       });
     } catch (error) {
       if (options.signal?.aborted) throw error;
-      throw new HeptadError('UNAVAILABLE', `cannot reach the Heptad server at ${this.server}: ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-        hint: 'is it running? start it with "heptad up", or set HEPTAD_SERVER to where it is',
-        retryable: method === 'GET',
-      });
+      throw new HeptadError(
+        'UNAVAILABLE',
+        `cannot reach the Heptad server at ${this.server}: ${error instanceof Error ? error.message : String(error)}`,
+        {
+          cause: error,
+          hint: 'is it running? start it with "heptad up", or set HEPTAD_SERVER to where it is',
+          retryable: method === 'GET',
+        },
+      );
     }
     if (response.statusCode < 400) return response;
     const text = await response.body.text();
@@ -76,14 +86,27 @@ export class ApiClient {
         ...(problem.hint === undefined ? {} : { hint: problem.hint }),
       });
     }
-    throw new HeptadError('BAD_RESPONSE', `${method} ${path} answered ${response.statusCode}: ${text.slice(0, 200)}`);
+    throw new HeptadError(
+      'BAD_RESPONSE',
+      `${method} ${path} answered ${response.statusCode}: ${text.slice(0, 200)}`,
+    );
   }
 
   /** Sends and receives JSON. The caller names the shape it relies on. */
-  async json<T>(method: Method, path: string, body?: unknown, options: { headers?: Record<string, string>; signal?: AbortSignal } = {}): Promise<T> {
+  async json<T>(
+    method: Method,
+    path: string,
+    body?: unknown,
+    options: { headers?: Record<string, string>; signal?: AbortSignal } = {},
+  ): Promise<T> {
     const response = await this.raw(method, path, {
       ...options,
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...options.headers } }),
+      ...(body === undefined
+        ? {}
+        : {
+            body: JSON.stringify(body),
+            headers: { 'content-type': 'application/json', ...options.headers },
+          }),
     });
     const text = await response.body.text();
     return (text === '' ? undefined : JSON.parse(text)) as T;

@@ -19,9 +19,12 @@ export async function planManifest(client: ApiClient, manifest: ProjectManifest)
 
 /** Makes the manifest the desired state. Policies first, so that no service is ever open that should not be. */
 export async function applyManifest(client: ApiClient, manifest: ProjectManifest): Promise<void> {
-  for (const { name, spec } of manifest.policies) await client.json('PUT', `/api/v1/mesh/policies/${name}`, { spec });
-  for (const { name, spec } of manifest.routes) await client.json('PUT', `/api/v1/mesh/routes/${name}`, { spec });
-  for (const { name, spec, labels } of manifest.services) await client.json('PUT', `/api/v1/services/${name}`, { spec, labels });
+  for (const { name, spec } of manifest.policies)
+    await client.json('PUT', `/api/v1/mesh/policies/${name}`, { spec });
+  for (const { name, spec } of manifest.routes)
+    await client.json('PUT', `/api/v1/mesh/routes/${name}`, { spec });
+  for (const { name, spec, labels } of manifest.services)
+    await client.json('PUT', `/api/v1/services/${name}`, { spec, labels });
 }
 
 /** Whether a service is as its newest spec wants it. */
@@ -55,7 +58,9 @@ export async function waitReady(
   const deadline = systemClock.monotonicMs() + options.timeoutMs;
   let shown = '';
   for (;;) {
-    const services = await Promise.all(names.map((name) => client.json<ServiceResource>('GET', `/api/v1/services/${name}`)));
+    const services = await Promise.all(
+      names.map((name) => client.json<ServiceResource>('GET', `/api/v1/services/${name}`)),
+    );
     const waiting = services.filter((service) => !isReady(service));
     if (waiting.length === 0) return;
     const text = waiting.map(describe).join(', ');
@@ -63,7 +68,11 @@ export async function waitReady(
     shown = text;
     const failed = waiting.find((service) => service.status.rollout?.state === 'failed');
     if (failed !== undefined) {
-      throw new HeptadError('ROLLOUT_FAILED', `service "${failed.name}" could not be rolled out: ${failed.status.rollout?.message}`, { hint: `heptad logs ${failed.name}` });
+      throw new HeptadError(
+        'ROLLOUT_FAILED',
+        `service "${failed.name}" could not be rolled out: ${failed.status.rollout?.message}`,
+        { hint: `heptad logs ${failed.name}` },
+      );
     }
     if (systemClock.monotonicMs() > deadline) {
       throw new HeptadError('TIMEOUT', `not ready after ${options.timeoutMs / 1000} s: ${text}`, {

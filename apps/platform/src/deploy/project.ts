@@ -13,24 +13,37 @@ export const PROJECT_LABEL = 'heptad.io/project';
 /** What `apply` sends. */
 export interface ProjectManifest {
   readonly project: string;
-  readonly services: readonly { readonly name: string; readonly spec: ServiceSpec; readonly labels: Record<string, string> }[];
+  readonly services: readonly {
+    readonly name: string;
+    readonly spec: ServiceSpec;
+    readonly labels: Record<string, string>;
+  }[];
   readonly policies: readonly { readonly name: string; readonly spec: NetworkPolicySpec }[];
   readonly routes: readonly { readonly name: string; readonly spec: TrafficRuleSpec }[];
 }
 
 /** Reads and checks a Compose file. Nothing is built yet. */
-export async function readProject(file: string, environment: NodeJS.ProcessEnv = process.env): Promise<ComposeProject> {
+export async function readProject(
+  file: string,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<ComposeProject> {
   const path = resolve(file);
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    throw new HeptadError('NOT_FOUND', `cannot read the Compose file ${path}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-      hint: 'give its path with -f',
-    });
+    throw new HeptadError(
+      'NOT_FOUND',
+      `cannot read the Compose file ${path}: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        cause: error,
+        hint: 'give its path with -f',
+      },
+    );
   }
-  const known = Object.fromEntries(Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined));
+  const known = Object.fromEntries(
+    Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
   return parseCompose(text, {
     fileName: path,
     environment: known,
@@ -42,7 +55,11 @@ export async function readProject(file: string, environment: NodeJS.ProcessEnv =
  * Builds the images of the services that have `build:` and answers the manifest. A built image's name carries its
  * digest, so that changed content is a changed spec and rolls out, and unchanged content is no change at all.
  */
-export async function buildProject(project: ComposeProject, images: ImageStore, onProgress: (message: string) => void): Promise<ProjectManifest> {
+export async function buildProject(
+  project: ComposeProject,
+  images: ImageStore,
+  onProgress: (message: string) => void,
+): Promise<ProjectManifest> {
   const services: { name: string; spec: ServiceSpec; labels: Record<string, string> }[] = [];
   for (const service of project.services) {
     let { spec } = service;
@@ -50,7 +67,12 @@ export async function buildProject(project: ComposeProject, images: ImageStore, 
       const directory = service.build.context;
       const main = service.build.args.main ?? 'index.js';
       onProgress(`building image ${project.name}-${service.name} from ${directory}…`);
-      const image = await buildNodeImage({ images, name: `${project.name}-${service.name}`, directory, main });
+      const image = await buildNodeImage({
+        images,
+        name: `${project.name}-${service.name}`,
+        directory,
+        main,
+      });
       spec = { ...spec, image: `${project.name}-${service.name}@${image.digest}` };
     }
     services.push({ name: service.name, spec, labels: { ...spec.labels, [PROJECT_LABEL]: project.name } });
@@ -62,7 +84,11 @@ export async function buildProject(project: ComposeProject, images: ImageStore, 
 export function manifestOf(project: ComposeProject): ProjectManifest {
   return {
     project: project.name,
-    services: project.services.map(({ name, spec }) => ({ name, spec, labels: { ...spec.labels, [PROJECT_LABEL]: project.name } })),
+    services: project.services.map(({ name, spec }) => ({
+      name,
+      spec,
+      labels: { ...spec.labels, [PROJECT_LABEL]: project.name },
+    })),
     policies: project.policies,
     routes: project.rules,
   };

@@ -44,10 +44,13 @@ export async function runProxy(options: RunProxyOptions): Promise<AsyncDisposabl
   if (saved !== undefined) await proxy.apply(saved);
 
   const follow = async (): Promise<void> => {
-    const onError = (error: unknown): void => logger.warn({ err: error }, 'cannot reach the state store; serving with the last known state');
+    const onError = (error: unknown): void =>
+      logger.warn({ err: error }, 'cannot reach the state store; serving with the last known state');
     for await (const snapshot of watchMeshSnapshot(store, { signal: stop.signal, clock, onError })) {
       await proxy.apply(snapshot);
-      await saveSnapshot(snapshotPath, snapshot).catch((error: unknown) => logger.warn({ err: error }, 'cannot save the snapshot'));
+      await saveSnapshot(snapshotPath, snapshot).catch((error: unknown) =>
+        logger.warn({ err: error }, 'cannot save the snapshot'),
+      );
     }
   };
   const report = async (): Promise<void> => {
@@ -56,7 +59,10 @@ export async function runProxy(options: RunProxyOptions): Promise<AsyncDisposabl
       const text = JSON.stringify({ problems: proxy.status().problems });
       if (text !== told) {
         try {
-          await store.txn({ compare: [], success: [{ op: 'put', key: proxyStatusKey(config.nodeName), value: text }] });
+          await store.txn({
+            compare: [],
+            success: [{ op: 'put', key: proxyStatusKey(config.nodeName), value: text }],
+          });
           told = text;
         } catch (error) {
           logger.debug({ reason: errorMessage(error) }, 'cannot report the status now');

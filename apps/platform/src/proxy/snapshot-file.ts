@@ -6,7 +6,10 @@ import type { MeshSnapshot } from '@heptad/core';
 
 function isSnapshot(value: unknown): value is MeshSnapshot {
   if (typeof value !== 'object' || value === null) return false;
-  return ['services', 'endpoints', 'policies', 'rules'].every((key) => Array.isArray(Reflect.get(value, key))) && 'workloads' in value;
+  return (
+    ['services', 'endpoints', 'policies', 'rules'].every((key) => Array.isArray(Reflect.get(value, key))) &&
+    'workloads' in value
+  );
 }
 
 /** The snapshot last saved; undefined when there is none that can be used. */

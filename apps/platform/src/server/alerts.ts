@@ -16,7 +16,14 @@ export async function runAlerts(parts: ServerParts, signal: AbortSignal): Promis
   const add = ({ name, spec }: AlertResource): void => {
     const { expression, forMs, severity, summary, webhook } = spec;
     try {
-      alerts.addRule({ name, expression, forMs, severity, summary, ...(webhook === undefined ? {} : { webhook }) });
+      alerts.addRule({
+        name,
+        expression,
+        forMs,
+        severity,
+        summary,
+        ...(webhook === undefined ? {} : { webhook }),
+      });
       refused.delete(name);
     } catch (error) {
       // A rule that cannot be read must not keep the others from working; its status says why.
@@ -31,7 +38,9 @@ export async function runAlerts(parts: ServerParts, signal: AbortSignal): Promis
   while (!signal.aborted) {
     for (const { name } of informer.items.values()) {
       const status = statusOf(parts, name, refused.get(name));
-      await resources.Alert.updateStatus(name, ({ status: current }) => (JSON.stringify(current) === JSON.stringify(status) ? undefined : status)).catch((error: unknown) => {
+      await resources.Alert.updateStatus(name, ({ status: current }) =>
+        JSON.stringify(current) === JSON.stringify(status) ? undefined : status,
+      ).catch((error: unknown) => {
         // Removed between the look and the write.
         if (!isHeptadError(error, 'NOT_FOUND')) throw error;
       });
@@ -44,8 +53,14 @@ function statusOf(parts: ServerParts, name: string, refusal: string | undefined)
   const { alerts } = parts.monitoring;
   if (refusal !== undefined) return { state: 'inactive', message: `the rule cannot be used: ${refusal}` };
   const rule = alerts.rules().find((one) => one.rule.name === name);
-  if (rule?.error !== undefined) return { state: rule.state, message: `the last evaluation failed: ${rule.error}` };
+  if (rule?.error !== undefined)
+    return { state: rule.state, message: `the last evaluation failed: ${rule.error}` };
   const [worst] = alerts.alerts().filter((alert) => alert.rule === name);
   if (worst === undefined) return { state: 'inactive', message: 'nothing to alert of' };
-  return { state: rule?.state ?? 'inactive', since: worst.firedAt ?? worst.activeAt, value: worst.value, message: worst.summary };
+  return {
+    state: rule?.state ?? 'inactive',
+    since: worst.firedAt ?? worst.activeAt,
+    value: worst.value,
+    message: worst.summary,
+  };
 }

@@ -1,12 +1,23 @@
 // The Fastify application: zod validation, problem details, access control on every route, OpenAPI.
 
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import websocket from '@fastify/websocket';
 import { HeptadError, type Principal } from '@heptad/core';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type FastifyRequest, type RawServerDefault } from 'fastify';
-import { jsonSchemaTransform, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+  LogController,
+  type RawServerDefault,
+} from 'fastify';
+import {
+  jsonSchemaTransform,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod';
 import { toProblem } from './problem.ts';
 
 /** What a route needs: `public`, or the right to do `action` on `resource`, which may depend on who asks. */
@@ -29,13 +40,23 @@ declare module 'fastify' {
 }
 
 /** Our Fastify, with zod types. */
-export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;
+export type App = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
 
 /** Who may pass: authenticates the token, decides, limits and audits. */
 export interface Gate {
   authenticate(token: string): Promise<Principal>;
   /** Throws `FORBIDDEN` or `RATE_LIMITED`; audits as the decision says. */
-  admit(principal: Principal, access: { resource: string; action: string }, request: { method: string; path: string; address: string }): Promise<void>;
+  admit(
+    principal: Principal,
+    access: { resource: string; action: string },
+    request: { method: string; path: string; address: string },
+  ): Promise<void>;
   /** Throws `RATE_LIMITED` for a client that is not known yet. */
   admitAnonymous(address: string): void;
 }
@@ -55,7 +76,13 @@ function bearerOf(request: FastifyRequest): string | undefined {
 
 /** Builds the application; routes are added by the caller. Every route must say its access, or it is refused at start. */
 export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<App> {
-  const fastify = Fastify({ loggerInstance: logger, bodyLimit: BODY_LIMIT_BYTES, forceCloseConnections: true, routerOptions: { maxParamLength: 2048 }, logController: new LogController({ disableRequestLogging: true }) });
+  const fastify = Fastify({
+    loggerInstance: logger,
+    bodyLimit: BODY_LIMIT_BYTES,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 2048 },
+    logController: new LogController({ disableRequestLogging: true }),
+  });
   fastify.setValidatorCompiler(validatorCompiler);
   fastify.setSerializerCompiler(serializerCompiler);
   const app = fastify.withTypeProvider<ZodTypeProvider>();
@@ -63,8 +90,13 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
   app.decorateRequest('principal', undefined);
   app.addHook('onRoute', (route) => {
     if (route.config?.access === undefined) {
-      const inherited = route.url.startsWith('/docs') || route.method === 'HEAD' || route.method === 'OPTIONS';
-      if (!inherited) throw new HeptadError('ROUTE_WITHOUT_ACCESS', `route ${String(route.method)} ${route.url} does not say who may use it`);
+      const inherited =
+        route.url.startsWith('/docs') || route.method === 'HEAD' || route.method === 'OPTIONS';
+      if (!inherited)
+        throw new HeptadError(
+          'ROUTE_WITHOUT_ACCESS',
+          `route ${String(route.method)} ${route.url} does not say who may use it`,
+        );
     }
   });
   app.addHook('onRequest', async (request) => {
@@ -76,16 +108,25 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
     const token = bearerOf(request);
     if (token === undefined) {
       gate.admitAnonymous(request.ip);
-      throw new HeptadError('UNAUTHENTICATED', `${request.method} ${request.url.split('?')[0]} needs a token and the request has none`, {
-        hint: 'send "Authorization: Bearer TOKEN"; POST /api/v1/auth/login gives one',
-      });
+      throw new HeptadError(
+        'UNAUTHENTICATED',
+        `${request.method} ${request.url.split('?')[0]} needs a token and the request has none`,
+        {
+          hint: 'send "Authorization: Bearer TOKEN"; POST /api/v1/auth/login gives one',
+        },
+      );
     }
     request.principal = await gate.authenticate(token);
-    await gate.admit(request.principal, typeof access === 'function' ? access(request.principal) : access, { method: request.method, path: request.url.split('?')[0] ?? '', address: request.ip });
+    await gate.admit(request.principal, typeof access === 'function' ? access(request.principal) : access, {
+      method: request.method,
+      path: request.url.split('?')[0] ?? '',
+      address: request.ip,
+    });
   });
   app.setErrorHandler((error, request, reply) => {
     const problem = toProblem(error);
-    if (problem.status >= 500) request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    if (problem.status >= 500)
+      request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     if (problem.code === 'RATE_LIMITED') {
       const retryAfterMs = Number(problem.details?.retryAfterMs ?? 1000);
       reply.header('retry-after', String(Math.ceil(retryAfterMs / 1000)));
@@ -94,7 +135,9 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
   });
   app.setNotFoundHandler((request, reply) => {
     const problem = toProblem(
-      new HeptadError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`, { hint: 'GET /openapi.json lists what there is' }),
+      new HeptadError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`, {
+        hint: 'GET /openapi.json lists what there is',
+      }),
     );
     return reply.status(404).type('application/problem+json').send(JSON.stringify(problem));
   });

@@ -52,10 +52,20 @@ export class ChaosService implements AsyncDisposable {
     const running = this.#controller.start(source, {
       onProgress: (entry) => this.#note(running.id, { message: entry.message }),
     });
-    this.#remember({ id: running.id, name: running.name, phase: 'running', message: 'looking at the steady state' });
+    this.#remember({
+      id: running.id,
+      name: running.name,
+      phase: 'running',
+      message: 'looking at the steady state',
+    });
     void running.done.then((report) => {
       const { status, verdict, score, because } = report;
-      this.#note(running.id, { phase: status, verdict, message: because, ...(score === null ? {} : { score }) });
+      this.#note(running.id, {
+        phase: status,
+        verdict,
+        message: because,
+        ...(score === null ? {} : { score }),
+      });
     });
     return this.get(running.id);
   }
@@ -81,7 +91,10 @@ export class ChaosService implements AsyncDisposable {
   /** Where an experiment stands. `NOT_FOUND`. */
   get(id: string): ExperimentState {
     const state = this.#states.get(id);
-    if (state === undefined) throw new HeptadError('NOT_FOUND', `there is no experiment "${id}" since the server started`, { hint: 'its report may still be there: heptad chaos report ID' });
+    if (state === undefined)
+      throw new HeptadError('NOT_FOUND', `there is no experiment "${id}" since the server started`, {
+        hint: 'its report may still be there: heptad chaos report ID',
+      });
     return state;
   }
 
@@ -100,7 +113,8 @@ export class ChaosService implements AsyncDisposable {
   /** A service's running replicas, with the process ids their agent knows. */
   async #resolve(name: string): Promise<ChaosTarget> {
     const service = await this.#options.services.find(name);
-    if (service === undefined) throw new HeptadError('TARGET_NOT_FOUND', `there is no service "${name}"`, { hint: 'heptad services' });
+    if (service === undefined)
+      throw new HeptadError('TARGET_NOT_FOUND', `there is no service "${name}"`, { hint: 'heptad services' });
     const { items } = await this.#options.containers.list();
     const running = items.filter((one) => one.spec.service === name && one.status.status === 'Running');
     const instances = await Promise.all(
@@ -120,10 +134,14 @@ export class ChaosService implements AsyncDisposable {
 
   /** Where the service's own requests go: the virtual addresses of what it depends on. */
   async #peers(service: ServiceResource): Promise<{ address: string; port: number }[]> {
-    const peers = await Promise.all(service.spec.dependencies.map((one) => this.#options.services.find(one.service)));
+    const peers = await Promise.all(
+      service.spec.dependencies.map((one) => this.#options.services.find(one.service)),
+    );
     return peers.flatMap((peer) => {
       const address = peer?.status.virtualAddress;
-      return address === undefined ? [] : (peer?.spec.ports ?? []).map((port) => ({ address, port: port.port }));
+      return address === undefined
+        ? []
+        : (peer?.spec.ports ?? []).map((port) => ({ address, port: port.port }));
     });
   }
 
@@ -131,12 +149,22 @@ export class ChaosService implements AsyncDisposable {
   async #probe(signal: AbortSignal): Promise<{ ok: boolean; message?: string }> {
     const { items } = await this.#options.services.list();
     const published = items.flatMap((service) =>
-      service.spec.trafficMode === 'http' ? service.spec.ports.filter((port) => port.published !== undefined).map((port) => ({ service: service.name, port })) : [],
+      service.spec.trafficMode === 'http'
+        ? service.spec.ports
+            .filter((port) => port.published !== undefined)
+            .map((port) => ({ service: service.name, port }))
+        : [],
     );
-    if (published.length === 0) return { ok: false, message: 'no service publishes an HTTP port, so nobody can use anything' };
+    if (published.length === 0)
+      return { ok: false, message: 'no service publishes an HTTP port, so nobody can use anything' };
     for (const { service, port } of published) {
-      const host = port.publishedAddress === undefined || port.publishedAddress === '0.0.0.0' ? '127.0.0.1' : port.publishedAddress;
-      const answer = await request(`http://${host}:${port.published}/`, { signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]) });
+      const host =
+        port.publishedAddress === undefined || port.publishedAddress === '0.0.0.0'
+          ? '127.0.0.1'
+          : port.publishedAddress;
+      const answer = await request(`http://${host}:${port.published}/`, {
+        signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]),
+      });
       await answer.body.dump();
       if (answer.statusCode >= 500) return { ok: false, message: `${service} answered ${answer.statusCode}` };
     }

@@ -13,6 +13,10 @@ export function ifRevisionOf(request: FastifyRequest): { ifRevision?: number } {
   const header = request.headers['if-match'];
   if (header === undefined || header === '*') return {};
   const match = /^(?:W\/)?"(\d+)"$/.exec(header);
-  if (match === null) throw invalidArgument(`If-Match "${header}" is no revision`, 'send the ETag of an earlier answer, such as "17"');
+  if (match === null)
+    throw invalidArgument(
+      `If-Match "${header}" is no revision`,
+      'send the ETag of an earlier answer, such as "17"',
+    );
   return { ifRevision: Number(match[1]) };
 }

@@ -1,7 +1,7 @@
 // Server-sent events: one resumable stream of what the platform does, for `heptad events -f` and the console.
 
+import type { Clock, Timer } from '@heptad/core';
 import type { FastifyReply } from 'fastify';
-import { type Clock, type Timer } from '@heptad/core';
 
 /** One event as it goes over the wire; `id` is what a client sends back as Last-Event-ID. */
 export interface ServerEvent {
@@ -14,7 +14,12 @@ export interface ServerEvent {
 const KEEP_ALIVE_MS = 15_000;
 
 /** Streams events until the client leaves or the source ends. */
-export async function streamEvents(reply: FastifyReply, source: AsyncIterable<ServerEvent>, controller: AbortController, clock: Clock): Promise<void> {
+export async function streamEvents(
+  reply: FastifyReply,
+  source: AsyncIterable<ServerEvent>,
+  controller: AbortController,
+  clock: Clock,
+): Promise<void> {
   const out = reply.raw;
   reply.hijack();
   out.writeHead(200, {
@@ -25,17 +30,24 @@ export async function streamEvents(reply: FastifyReply, source: AsyncIterable<Se
   });
   out.write(': connected\n\n');
   out.on('close', () => controller.abort());
-  const keepAlive: Timer = clock.interval(KEEP_ALIVE_MS, () => out.write(': keep-alive\n\n'), { unref: true });
+  const keepAlive: Timer = clock.interval(KEEP_ALIVE_MS, () => out.write(': keep-alive\n\n'), {
+    unref: true,
+  });
   try {
     for await (const event of source) {
       const id = event.id === undefined ? '' : `id: ${event.id}\n`;
       const drained = out.write(`${id}event: ${event.type}\ndata: ${JSON.stringify(event.data)}\n\n`);
       // A slow reader must not make us hold its events in memory.
-      if (!drained) await new Promise<void>((resolve) => { out.once('drain', resolve); out.once('close', resolve); });
+      if (!drained)
+        await new Promise<void>((resolve) => {
+          out.once('drain', resolve);
+          out.once('close', resolve);
+        });
       if (controller.signal.aborted) break;
     }
   } catch (error) {
-    if (!controller.signal.aborted) out.write(`event: error\ndata: ${JSON.stringify({ message: String(error) })}\n\n`);
+    if (!controller.signal.aborted)
+      out.write(`event: error\ndata: ${JSON.stringify({ message: String(error) })}\n\n`);
   } finally {
     keepAlive.cancel();
     out.end();

@@ -25,11 +25,21 @@ export function securityGate(security: CloudNativeSecurity): Gate {
         const rate = security.checkRateLimit(principal.id);
         if (!rate.allowed) refuse(principal.id, rate.retryAfterMs);
       }
-      const decision = await security.authorize(principal, access.action, access.resource, {}, { client: request.address });
+      const decision = await security.authorize(
+        principal,
+        access.action,
+        access.resource,
+        {},
+        { client: request.address },
+      );
       if (decision.allowed) return;
-      throw new HeptadError('FORBIDDEN', `"${principal.id}" may not ${access.action} ${access.resource} (${request.method} ${request.path})`, {
-        hint: `ask an administrator for a role that may; yours: ${principal.roles.join(', ') || 'none'}`,
-      });
+      throw new HeptadError(
+        'FORBIDDEN',
+        `"${principal.id}" may not ${access.action} ${access.resource} (${request.method} ${request.path})`,
+        {
+          hint: `ask an administrator for a role that may; yours: ${principal.roles.join(', ') || 'none'}`,
+        },
+      );
     },
     admitAnonymous: (address) => {
       const rate = anonymous.check(address);

@@ -20,11 +20,25 @@ async function readSecret(path: string): Promise<string | undefined> {
 }
 
 /** The token in `path` when it still works, else a new one. */
-async function ensureToken(security: CloudNativeSecurity, path: string, role: 'admin' | 'node'): Promise<void> {
+async function ensureToken(
+  security: CloudNativeSecurity,
+  path: string,
+  role: 'admin' | 'node',
+): Promise<void> {
   const known = await readSecret(path);
-  if (known !== undefined && (await security.authenticate({ token: known }).then(() => true, () => false))) return;
+  if (
+    known !== undefined &&
+    (await security.authenticate({ token: known }).then(
+      () => true,
+      () => false,
+    ))
+  )
+    return;
   const type = role === 'node' ? 'node' : 'service';
-  const { token } = await security.tokens.createApiToken({ principal: { id: `local-${role}`, type, roles: [role] }, description: `${role} of this machine` });
+  const { token } = await security.tokens.createApiToken({
+    principal: { id: `local-${role}`, type, roles: [role] },
+    description: `${role} of this machine`,
+  });
   await writeSecret(path, token);
 }
 

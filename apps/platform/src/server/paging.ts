@@ -9,12 +9,17 @@ export const pageQuery = z.object({
 });
 
 /** One page of named items in name order. */
-export function page<T extends { readonly name: string }>(items: readonly T[], query: z.infer<typeof pageQuery>): { items: T[]; nextCursor?: string } {
+export function page<T extends { readonly name: string }>(
+  items: readonly T[],
+  query: z.infer<typeof pageQuery>,
+): { items: T[]; nextCursor?: string } {
   const sorted = [...items].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   const { cursor } = query;
   const from = cursor === undefined ? 0 : sorted.findIndex((item) => item.name > cursor);
   if (from < 0) return { items: [] };
   const part = sorted.slice(from, from + query.limit);
   const last = part.at(-1);
-  return from + part.length < sorted.length && last !== undefined ? { items: part, nextCursor: last.name } : { items: part };
+  return from + part.length < sorted.length && last !== undefined
+    ? { items: part, nextCursor: last.name }
+    : { items: part };
 }

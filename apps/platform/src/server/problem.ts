@@ -73,7 +73,13 @@ interface ValidationIssue {
 }
 
 function validationIssues(error: unknown): readonly ValidationIssue[] | undefined {
-  if (typeof error !== 'object' || error === null || !('validation' in error) || !Array.isArray(error.validation)) return undefined;
+  if (
+    typeof error !== 'object' ||
+    error === null ||
+    !('validation' in error) ||
+    !Array.isArray(error.validation)
+  )
+    return undefined;
   return error.validation;
 }
 
@@ -82,7 +88,9 @@ export function toProblem(error: unknown): Problem {
   if (isHeptadError(error)) return problemOfHeptadError(error);
   const issues = validationIssues(error);
   if (issues !== undefined) {
-    const problems = issues.map((issue) => `${issue.instancePath || '(body)'}: ${issue.message ?? 'invalid'}`);
+    const problems = issues.map(
+      (issue) => `${issue.instancePath || '(body)'}: ${issue.message ?? 'invalid'}`,
+    );
     return {
       type: 'https://heptad.dev/errors/INVALID_ARGUMENT',
       title: 'Invalid argument',
@@ -95,7 +103,8 @@ export function toProblem(error: unknown): Problem {
     };
   }
   // Fastify's own refusals (no such route, body too large, bad JSON) carry their status.
-  const status = typeof error === 'object' && error !== null && 'statusCode' in error ? Number(error.statusCode) : 500;
+  const status =
+    typeof error === 'object' && error !== null && 'statusCode' in error ? Number(error.statusCode) : 500;
   const own = status >= 400 && status < 500;
   return {
     type: 'about:blank',

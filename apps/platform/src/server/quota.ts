@@ -22,7 +22,10 @@ function cpuOf(service: ServiceResource): number {
 }
 
 /** The figures that strategies multiply: what the service had before the first adjustment. */
-async function baseOf(parts: ServerParts, service: ServiceResource): Promise<{ cpuMillis: number; workers: number }> {
+async function baseOf(
+  parts: ServerParts,
+  service: ServiceResource,
+): Promise<{ cpuMillis: number; workers: number }> {
   const quota = await parts.resources.Quota.find(quotaName(service.name));
   const adaptive = quota?.spec.adaptive;
   return adaptive === undefined
@@ -39,7 +42,10 @@ function quotaName(service: string): string {
  *
  * @throws HeptadError `INVALID_ARGUMENT` for an unknown strategy (the message lists the known); `NOT_FOUND`.
  */
-export async function adjustQuota(parts: ServerParts, request: { strategy: string; service?: string; dryRun?: boolean }): Promise<Adjustment[]> {
+export async function adjustQuota(
+  parts: ServerParts,
+  request: { strategy: string; service?: string; dryRun?: boolean },
+): Promise<Adjustment[]> {
   const optimizer = new ResourceOptimizer({ signals: parts.signals });
   const services =
     request.service === undefined
@@ -48,17 +54,32 @@ export async function adjustQuota(parts: ServerParts, request: { strategy: strin
   const adjustments: Adjustment[] = [];
   for (const service of services) {
     if (service.labels[SYSTEM_LABEL] !== undefined) {
-      throw new HeptadError('FORBIDDEN', `service "${service.name}" belongs to the platform and is not adjusted`);
+      throw new HeptadError(
+        'FORBIDDEN',
+        `service "${service.name}" belongs to the platform and is not adjusted`,
+      );
     }
     const base = await baseOf(parts, service);
-    const decision = await optimizer.decide({ strategy: request.strategy, service: service.name, baseCpuMillis: base.cpuMillis, baseWorkers: base.workers });
+    const decision = await optimizer.decide({
+      strategy: request.strategy,
+      service: service.name,
+      baseCpuMillis: base.cpuMillis,
+      baseWorkers: base.workers,
+    });
     const before = { cpuMillis: cpuOf(service), replicas: service.spec.replicas };
     const after = { cpuMillis: decision.cpuMillis, replicas: decision.workers };
     adjustments.push({ service: service.name, before, after, because: decision.because });
     if (request.dryRun) continue;
     await parts.resources.Quota.apply({
       name: quotaName(service.name),
-      spec: { adaptive: { service: service.name, strategy: request.strategy, baseCpuMillis: base.cpuMillis, baseWorkers: base.workers } },
+      spec: {
+        adaptive: {
+          service: service.name,
+          strategy: request.strategy,
+          baseCpuMillis: base.cpuMillis,
+          baseWorkers: base.workers,
+        },
+      },
     });
     const { resources } = service.spec;
     await parts.orchestrator.deploy(service.name, {
@@ -66,7 +87,10 @@ export async function adjustQuota(parts: ServerParts, request: { strategy: strin
       replicas: after.replicas,
       resources: { ...resources, limits: { ...resources.limits, cpuMillis: after.cpuMillis } },
     });
-    await parts.resources.Quota.updateStatus(quotaName(service.name), (quota) => ({ ...quota.status, message: decision.because }));
+    await parts.resources.Quota.updateStatus(quotaName(service.name), (quota) => ({
+      ...quota.status,
+      message: decision.because,
+    }));
   }
   return adjustments;
 }

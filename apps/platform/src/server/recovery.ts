@@ -44,7 +44,9 @@ export class RecoveryService implements AsyncDisposable {
     const { items } = await this.#centers.list();
     const backups = items.filter((center) => center.status.role === 'backup').length;
     const place =
-      items.length === 0 ? 'this platform is a single centre: nothing can take over from it' : `${items.length} centres, ${backups} of them backups`;
+      items.length === 0
+        ? 'this platform is a single centre: nothing can take over from it'
+        : `${items.length} centres, ${backups} of them backups`;
     const prediction = this.#prediction;
     return {
       centers: items,
@@ -56,7 +58,10 @@ export class RecoveryService implements AsyncDisposable {
   /** Who could be promoted, as sentences. */
   async explain(): Promise<string[]> {
     const { items } = await this.#centers.list();
-    if (items.length > 0) return items.map(({ name, status }) => `${name}: ${status.role}, generation ${status.generation}. ${status.message}`);
+    if (items.length > 0)
+      return items.map(
+        ({ name, status }) => `${name}: ${status.role}, generation ${status.generation}. ${status.message}`,
+      );
     return [
       'No centre but this one is known, so nobody can be promoted.',
       'The guide "Disaster recovery" shows how to run a primary with two backup centres.',

@@ -15,7 +15,10 @@ function redactSpec<S extends ServiceSpec>(redactor: Redactor, spec: S): S {
 
 /** A container without the secrets of its template. */
 export function redactContainer(redactor: Redactor, container: ContainerResource): ContainerResource {
-  return { ...container, spec: { ...container.spec, template: redactSpec(redactor, container.spec.template) } };
+  return {
+    ...container,
+    spec: { ...container.spec, template: redactSpec(redactor, container.spec.template) },
+  };
 }
 
 /** A service without secrets. What comes back in a PUT with `***` keeps its old value: see {@link restoreSecrets}. */
@@ -27,10 +30,15 @@ export function redactService<R extends { readonly spec: ServiceSpec }>(redactor
 export function restoreSecrets(spec: ServiceSpec, current: ServiceSpec | undefined): ServiceSpec {
   if (current === undefined) return spec;
   const environment = Object.fromEntries(
-    Object.entries(spec.environment).map(([name, value]) => [name, value === HIDDEN ? (current.environment[name] ?? value) : value]),
+    Object.entries(spec.environment).map(([name, value]) => [
+      name,
+      value === HIDDEN ? (current.environment[name] ?? value) : value,
+    ]),
   );
   const files = spec.files.map((file) =>
-    file.secret && file.content === HIDDEN ? { ...file, content: current.files.find((old) => old.target === file.target)?.content ?? file.content } : file,
+    file.secret && file.content === HIDDEN
+      ? { ...file, content: current.files.find((old) => old.target === file.target)?.content ?? file.content }
+      : file,
   );
   return { ...spec, environment, files };
 }

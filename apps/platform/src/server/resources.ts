@@ -6,7 +6,10 @@ import { type Clock, type Random, type ResourceKind, Resources, type StateStore 
 export type ResourceAccess = { readonly [K in ResourceKind]: Resources<K> };
 
 /** All kinds over `store`. */
-export function accessResources(store: StateStore, options: { clock: Clock; random: Random }): ResourceAccess {
+export function accessResources(
+  store: StateStore,
+  options: { clock: Clock; random: Random },
+): ResourceAccess {
   return {
     Node: new Resources(store, 'Node', options),
     Service: new Resources(store, 'Service', options),

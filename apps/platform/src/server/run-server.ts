@@ -2,7 +2,7 @@
 
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type Clock, Resources, systemClock, systemRandom } from '@heptad/core';
+import { type Clock, systemClock, systemRandom } from '@heptad/core';
 import { MeshClient, StateStoreCatalog } from '@heptad/mesh';
 import { SqliteEventBus } from '@heptad/mesh/events';
 import { MonitoringStack } from '@heptad/monitoring';
@@ -49,7 +49,8 @@ export async function runServer(options: RunServerOptions): Promise<AsyncDisposa
   const clock = options.clock ?? systemClock;
   const paths = platformPaths(config.home);
   await using opened = new AsyncDisposableStack();
-  for (const path of [paths.stateDb, paths.eventsDb]) await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  for (const path of [paths.stateDb, paths.eventsDb])
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
 
   const store = opened.use(new SqliteStateStore({ path: paths.stateDb, clock }));
   const resources = accessResources(store, { clock, random: systemRandom });
@@ -65,7 +66,9 @@ export async function runServer(options: RunServerOptions): Promise<AsyncDisposa
       onError: (error) => logger.warn({ err: error }, 'controller goes on after an error'),
     }),
   );
-  const storage = opened.use(new StorageService(store, await ensureStorageToken(storageTokenPath(config.home))));
+  const storage = opened.use(
+    new StorageService(store, await ensureStorageToken(storageTokenPath(config.home))),
+  );
   const meshClient = opened.use(new MeshClient({ catalog: new StateStoreCatalog({ store }), clock }));
   const agents = new AgentDirectory(store, resources.Container);
   const chaos = opened.use(
@@ -110,7 +113,10 @@ export async function runServer(options: RunServerOptions): Promise<AsyncDisposa
     });
   };
   background('following storage nodes', storage.follow(stop.signal));
-  background('revoking tokens of gone containers', revokeGoneWorkloads(store, security, (ms, signal) => clock.sleep(ms, signal), stop.signal));
+  background(
+    'revoking tokens of gone containers',
+    revokeGoneWorkloads(store, security, (ms, signal) => clock.sleep(ms, signal), stop.signal),
+  );
   background('alert rules', runAlerts(parts, stop.signal));
   opened.use(await listen(parts, logger));
   logger.info({ address: `http://${config.host}:${config.port}` }, 'server serves');

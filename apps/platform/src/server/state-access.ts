@@ -20,6 +20,10 @@ export function decideStateAccess(principal: Principal, access: StateAccess): De
   if (access.verb === 'compact') return { allowed: false, because: [], auditLevel: 'MEDIUM' };
   const own = ownPrefixes(principal.id);
   // A range up to an `end` key may leave the prefix it begins in, so only single keys and prefixes are allowed.
-  const allowed = access.keys.every((range) => range.end === undefined && own.some((prefix) => range.key.startsWith(prefix)));
-  return allowed ? { allowed, because: [`keys of service ${principal.id}`], auditLevel } : { allowed, because: [], auditLevel: 'MEDIUM' };
+  const allowed = access.keys.every(
+    (range) => range.end === undefined && own.some((prefix) => range.key.startsWith(prefix)),
+  );
+  return allowed
+    ? { allowed, because: [`keys of service ${principal.id}`], auditLevel }
+    : { allowed, because: [], auditLevel: 'MEDIUM' };
 }

@@ -12,7 +12,11 @@ export const SYSTEM_PORTS = { api: 7070, otlp: 4318 } as const;
 export const SYSTEM_LABEL = 'heptad.io/system';
 
 /** Declares the service (it runs nothing) and its one endpoint, this server. */
-export async function declareSystemService(store: StateStore, orchestrator: ContainerOrchestrator, config: PlatformConfig): Promise<void> {
+export async function declareSystemService(
+  store: StateStore,
+  orchestrator: ContainerOrchestrator,
+  config: PlatformConfig,
+): Promise<void> {
   await orchestrator.deploy(
     SYSTEM_SERVICE,
     {
@@ -33,7 +37,11 @@ export async function declareSystemService(store: StateStore, orchestrator: Cont
   await new Resources(store, 'Endpoint').apply({
     name: SYSTEM_SERVICE,
     labels: { [SYSTEM_LABEL]: 'true' },
-    spec: { service: SYSTEM_SERVICE, address: config.host, ports: { api: config.port, otlp: config.otlpPort } },
+    spec: {
+      service: SYSTEM_SERVICE,
+      address: config.host,
+      ports: { api: config.port, otlp: config.otlpPort },
+    },
     status: { state: 'ready' },
   });
 }

@@ -30,13 +30,19 @@ export async function issueWorkloadToken(
 }
 
 /** Revokes the tokens of containers that are gone, until the signal aborts. */
-export async function revokeGoneWorkloads(store: StateStore, security: CloudNativeSecurity, sleep: (ms: number, signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
+export async function revokeGoneWorkloads(
+  store: StateStore,
+  security: CloudNativeSecurity,
+  sleep: (ms: number, signal: AbortSignal) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
   await using containers = new Informer(store, 'Container');
   await containers.ready;
   while (!signal.aborted) {
     for (const { id, description } of await security.tokens.listApiTokens()) {
       if (!description.startsWith(DESCRIPTION_PREFIX)) continue;
-      if (!containers.items.has(description.slice(DESCRIPTION_PREFIX.length))) await security.tokens.revokeApiToken(id);
+      if (!containers.items.has(description.slice(DESCRIPTION_PREFIX.length)))
+        await security.tokens.revokeApiToken(id);
     }
     await sleep(SWEEP_INTERVAL_MS, signal).catch(() => {});
   }

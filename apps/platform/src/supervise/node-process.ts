@@ -33,7 +33,11 @@ export async function nodeToken(config: PlatformConfig, flag?: string): Promise<
 }
 
 /** Opens them. */
-export async function openNodeProcess(config: PlatformConfig, service: string, flags: { server?: string; token?: string } = {}): Promise<NodeProcess> {
+export async function openNodeProcess(
+  config: PlatformConfig,
+  service: string,
+  flags: { server?: string; token?: string } = {},
+): Promise<NodeProcess> {
   const server = flags.server ?? process.env.HEPTAD_SERVER ?? `http://${config.host}:${config.port}`;
   const token = await nodeToken(config, flags.token);
   const logger = pino({ name: service, level: process.env.HEPTAD_LOG_LEVEL ?? 'info' });

@@ -6,7 +6,13 @@ import { type KeeperListener, ProcessKeeper } from './process-keeper.ts';
 import { selfCommand } from './self.ts';
 
 /** A keeper of one part of the platform, with its log and pid file in their places. */
-export function keeperOf(config: PlatformConfig, name: string, words: readonly string[], extra: Record<string, string>, onEvent: KeeperListener): ProcessKeeper {
+export function keeperOf(
+  config: PlatformConfig,
+  name: string,
+  words: readonly string[],
+  extra: Record<string, string>,
+  onEvent: KeeperListener,
+): ProcessKeeper {
   const paths = platformPaths(config.home);
   return new ProcessKeeper(
     {

@@ -40,7 +40,13 @@ export function isAlive(identity: ProcessIdentity): boolean {
 }
 
 function isIdentity(value: unknown): value is ProcessIdentity {
-  return typeof value === 'object' && value !== null && 'pid' in value && 'startTicks' in value && 'bootId' in value;
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'pid' in value &&
+    'startTicks' in value &&
+    'bootId' in value
+  );
 }
 
 /** The process a pid file names, when it is still running. */

@@ -4,7 +4,14 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Clock, HeptadError, systemClock } from '@heptad/core';
-import { identify, isAlive, type ProcessIdentity, readPidFile, removePidFile, writePidFile } from './process-identity.ts';
+import {
+  identify,
+  isAlive,
+  type ProcessIdentity,
+  readPidFile,
+  removePidFile,
+  writePidFile,
+} from './process-identity.ts';
 
 /** What to keep running. */
 export interface KeptProcess {
@@ -36,7 +43,8 @@ const RESTART_RESET_MS = 10_000;
 
 function openLog(path: string): number {
   mkdirSync(dirname(path), { recursive: true });
-  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > LOG_ROTATE_BYTES) renameSync(path, `${path}.1`);
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > LOG_ROTATE_BYTES)
+    renameSync(path, `${path}.1`);
   return openSync(path, 'a', 0o640);
 }
 
@@ -95,7 +103,9 @@ export class ProcessKeeper implements AsyncDisposable {
     closeSync(log);
     const ended = new Promise<string>((resolve) => {
       child.once('error', (error) => resolve(`could not start: ${error.message}`));
-      child.once('exit', (code, signal) => resolve(signal === null ? `exited with code ${code}` : `was killed by ${signal}`));
+      child.once('exit', (code, signal) =>
+        resolve(signal === null ? `exited with code ${code}` : `was killed by ${signal}`),
+      );
     });
     child.unref();
     const identity = child.pid === undefined ? undefined : identify(child.pid);
@@ -148,8 +158,16 @@ const KILL_WAIT_MS = 5_000;
 const END_POLL_MS = 20;
 
 /** Ends a process that may not be our child: SIGTERM, wait, SIGKILL, wait. */
-export async function endProcess(identity: ProcessIdentity, name: string, graceMs: number, clock: Clock = systemClock): Promise<void> {
-  for (const [signal, waitMs] of [['SIGTERM', graceMs], ['SIGKILL', KILL_WAIT_MS]] as const) {
+export async function endProcess(
+  identity: ProcessIdentity,
+  name: string,
+  graceMs: number,
+  clock: Clock = systemClock,
+): Promise<void> {
+  for (const [signal, waitMs] of [
+    ['SIGTERM', graceMs],
+    ['SIGKILL', KILL_WAIT_MS],
+  ] as const) {
     if (!isAlive(identity)) return;
     try {
       process.kill(identity.pid, signal);
@@ -160,8 +178,12 @@ export async function endProcess(identity: ProcessIdentity, name: string, graceM
     while (isAlive(identity) && clock.monotonicMs() < deadline) await clock.sleep(END_POLL_MS);
   }
   if (isAlive(identity)) {
-    throw new HeptadError('PROCESS_STUCK', `process ${identity.pid} (${name}) survived SIGKILL for ${KILL_WAIT_MS} ms`, {
-      hint: 'it is stuck in the kernel (state D in ps); look at its disk or mounts',
-    });
+    throw new HeptadError(
+      'PROCESS_STUCK',
+      `process ${identity.pid} (${name}) survived SIGKILL for ${KILL_WAIT_MS} ms`,
+      {
+        hint: 'it is stuck in the kernel (state D in ps); look at its disk or mounts',
+      },
+    );
   }
 }

@@ -24,7 +24,10 @@ export interface TelemetryOptions {
 
 /** Starts exporting; the answer flushes and stops. Losing the receiver loses telemetry, never traffic. */
 export function startTelemetry(options: TelemetryOptions): { close(): Promise<void> } {
-  const resource = resourceFromAttributes({ 'service.name': options.service, 'service.instance.id': options.instance });
+  const resource = resourceFromAttributes({
+    'service.name': options.service,
+    'service.instance.id': options.instance,
+  });
   const headers = { authorization: `Bearer ${options.token}` };
   const meters = new MeterProvider({
     resource,
@@ -38,7 +41,11 @@ export function startTelemetry(options: TelemetryOptions): { close(): Promise<vo
   });
   const tracers = new TracerProvider({
     resource,
-    spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter({ url: `${options.endpoint}/v1/traces`, headers }) })],
+    spanProcessors: [
+      new BatchSpanProcessor({
+        exporter: new OTLPTraceExporter({ url: `${options.endpoint}/v1/traces`, headers }),
+      }),
+    ],
   });
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());

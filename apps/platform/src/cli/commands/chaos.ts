@@ -6,16 +6,26 @@ import type { Command } from 'commander';
 export function registerChaosCommands(program: Command): void {
   const load = () => import('../run/chaos.ts');
   const dr = program.command('dr').description('centres and failover');
-  dr.command('status').description('centres, roles, lag').action(async (_o, command) => (await load()).drStatus(command));
-  dr.command('explain').description('who may be promoted, and why not').action(async (_o, command) => (await load()).drExplain(command));
+  dr.command('status')
+    .description('centres, roles, lag')
+    .action(async (_o, command) => (await load()).drStatus(command));
+  dr.command('explain')
+    .description('who may be promoted, and why not')
+    .action(async (_o, command) => (await load()).drExplain(command));
   for (const verb of ['drill', 'failover', 'failback']) {
     dr.command(verb)
       .description('(not there yet)')
       .action(async () => (await import('../run/not-yet.ts')).notYet(`dr ${verb}`));
   }
   const chaos = program.command('chaos').description('experiments that break things on purpose');
-  chaos.command('run <file>').description('run an experiment and wait for its report').action(async (file, _o, command) => (await load()).run(file, command));
-  chaos.command('abort').description('remove every fault now').action(async (_o, command) => (await load()).abort(command));
+  chaos
+    .command('run <file>')
+    .description('run an experiment and wait for its report')
+    .action(async (file, _o, command) => (await load()).run(file, command));
+  chaos
+    .command('abort')
+    .description('remove every fault now')
+    .action(async (_o, command) => (await load()).abort(command));
   chaos
     .command('report <id>')
     .description('the report of an experiment')

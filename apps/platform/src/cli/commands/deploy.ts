@@ -46,7 +46,9 @@ export function registerDeployCommands(program: Command): void {
   for (const verb of ['pause', 'resume'] as const) {
     rollout
       .command(`${verb} <service>`)
-      .description(verb === 'pause' ? 'leave replicas of the older version alone' : 'go on with a paused rollout')
+      .description(
+        verb === 'pause' ? 'leave replicas of the older version alone' : 'go on with a paused rollout',
+      )
       .action(async (service, _options, command) => (await load()).rolloutChange(verb, service, command));
   }
   program
@@ -58,7 +60,13 @@ export function registerDeployCommands(program: Command): void {
   for (const verb of ['drain', 'cordon', 'uncordon'] as const) {
     program
       .command(`${verb} <node>`)
-      .description({ drain: 'move everything off a node', cordon: 'place nothing new on a node', uncordon: 'use a node again' }[verb])
+      .description(
+        {
+          drain: 'move everything off a node',
+          cordon: 'place nothing new on a node',
+          uncordon: 'use a node again',
+        }[verb],
+      )
       .option('--dry-run', 'only say what would change')
       .action(async (node, _options, command) => (await load()).changeNode(verb, node, command));
   }
@@ -78,12 +86,29 @@ export function registerDeployCommands(program: Command): void {
     .description('run one container on this machine, outside any service')
     .option('--rm', 'remove it when it ends')
     .option('-d, --detach', 'leave it running and print its id')
-    .option('-e, --env <pair>', 'NAME=VALUE (repeatable)', (value: string, all: string[]) => [...all, value], [])
-    .option('-p, --publish <ports>', 'HOST:CONTAINER port (repeatable)', (value: string, all: string[]) => [...all, value], [])
-    .option('-v, --volume <mount>', 'HOST_PATH_OR_NAME:TARGET[:ro] (repeatable)', (value: string, all: string[]) => [...all, value], [])
+    .option(
+      '-e, --env <pair>',
+      'NAME=VALUE (repeatable)',
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
+    .option(
+      '-p, --publish <ports>',
+      'HOST:CONTAINER port (repeatable)',
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
+    .option(
+      '-v, --volume <mount>',
+      'HOST_PATH_OR_NAME:TARGET[:ro] (repeatable)',
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
     .option('--memory <amount>', 'memory limit, 512m')
     .option('--cpus <amount>', 'CPU limit, 0.5')
     .option('--name <name>', 'name of the container')
     .passThroughOptions()
-    .action(async (image, words, options) => (await import('../run/run-container.ts')).runContainer(image, words, options));
+    .action(async (image, words, options) =>
+      (await import('../run/run-container.ts')).runContainer(image, words, options),
+    );
 }

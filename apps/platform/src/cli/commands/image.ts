@@ -12,7 +12,10 @@ export function registerImageCommands(program: Command): void {
     .requiredOption('-t, --tag <name>', 'name of the image')
     .option('--main <file>', 'script to run, relative to the directory', 'index.js')
     .action(async (directory, options, command) => (await load()).build(directory, options, command));
-  image.command('ls').description('images here').action(async (_options, command) => (await load()).list(command));
+  image
+    .command('ls')
+    .description('images here')
+    .action(async (_options, command) => (await load()).list(command));
   image
     .command('rm <image>')
     .description('remove an image')

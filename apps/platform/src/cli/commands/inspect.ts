@@ -41,5 +41,7 @@ export function registerInspectCommands(program: Command): void {
     .option('-t, --tty', '(not there yet)')
     .option('--container <name>', 'this replica instead of the first')
     .passThroughOptions()
-    .action(async (service, words, options, command) => (await load()).exec(service, words, options, command));
+    .action(async (service, words, options, command) =>
+      (await load()).exec(service, words, options, command),
+    );
 }

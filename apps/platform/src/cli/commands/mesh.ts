@@ -6,10 +6,22 @@ import type { Command } from 'commander';
 export function registerMeshCommands(program: Command): void {
   const load = () => import('../run/mesh.ts');
   const mesh = program.command('mesh').description('traffic between services');
-  mesh.command('services').description('virtual addresses and ports').action(async (_o, command) => (await load()).meshServices(command));
-  mesh.command('endpoints').description('what serves each service').action(async (_o, command) => (await load()).endpoints(command));
-  mesh.command('routes').description('traffic rules').action(async (_o, command) => (await load()).routes(command));
-  mesh.command('policies').description('network policies').action(async (_o, command) => (await load()).policies(command));
+  mesh
+    .command('services')
+    .description('virtual addresses and ports')
+    .action(async (_o, command) => (await load()).meshServices(command));
+  mesh
+    .command('endpoints')
+    .description('what serves each service')
+    .action(async (_o, command) => (await load()).endpoints(command));
+  mesh
+    .command('routes')
+    .description('traffic rules')
+    .action(async (_o, command) => (await load()).routes(command));
+  mesh
+    .command('policies')
+    .description('network policies')
+    .action(async (_o, command) => (await load()).policies(command));
   mesh
     .command('call <service> <path>')
     .description('GET a path of a service through the mesh client')

@@ -13,18 +13,36 @@ export function registerSecurityCommands(program: Command): void {
     .option('--password-stdin', 'read the password from standard input')
     .action(async (options, command) => (await load()).login(options, command));
   const user = security.command('user').description('users');
-  user.command('ls').description('all users').action(async (_o, command) => (await load()).users(command));
+  user
+    .command('ls')
+    .description('all users')
+    .action(async (_o, command) => (await load()).users(command));
   user
     .command('add <name>')
     .description('add a user; prints its generated password once')
     .requiredOption('--role <role>', 'admin, operator or viewer')
     .action(async (name, options, command) => (await load()).addUser(name, options, command));
-  user.command('rm <name>').description('remove a user').action(async (name, _o, command) => (await load()).removeUser(name, command));
-  security.command('role').description('roles and what they may do').action(async (_o, command) => (await load()).roles(command));
+  user
+    .command('rm <name>')
+    .description('remove a user')
+    .action(async (name, _o, command) => (await load()).removeUser(name, command));
+  security
+    .command('role')
+    .description('roles and what they may do')
+    .action(async (_o, command) => (await load()).roles(command));
   const key = security.command('key').description('encryption keys');
-  key.command('ls').description('all keys').action(async (_o, command) => (await load()).keys(command));
-  key.command('create <name>').description('a new key').action(async (name, _o, command) => (await load()).createKey(name, command));
-  key.command('rotate <name>').description('add a version').action(async (name, _o, command) => (await load()).rotateKey(name, command));
+  key
+    .command('ls')
+    .description('all keys')
+    .action(async (_o, command) => (await load()).keys(command));
+  key
+    .command('create <name>')
+    .description('a new key')
+    .action(async (name, _o, command) => (await load()).createKey(name, command));
+  key
+    .command('rotate <name>')
+    .description('add a version')
+    .action(async (name, _o, command) => (await load()).rotateKey(name, command));
   security
     .command('token')
     .description('a token for a script')

@@ -6,8 +6,14 @@ import type { Command } from 'commander';
 export function registerStorageCommands(program: Command): void {
   const load = () => import('../run/storage.ts');
   const storage = program.command('storage').description('replicated objects');
-  storage.command('nodes').description('storage nodes').action(async (_o, command) => (await load()).nodes(command));
-  storage.command('status').description('the cluster: room, replicas, partitions').action(async (_o, command) => (await load()).status(command));
+  storage
+    .command('nodes')
+    .description('storage nodes')
+    .action(async (_o, command) => (await load()).nodes(command));
+  storage
+    .command('status')
+    .description('the cluster: room, replicas, partitions')
+    .action(async (_o, command) => (await load()).status(command));
   storage
     .command('put <object> [file]')
     .description('store a file (or standard input) as BUCKET/KEY')
@@ -27,5 +33,8 @@ export function registerStorageCommands(program: Command): void {
     .description('delete BUCKET/KEY')
     .option('--dry-run', 'only say what would go')
     .action(async (object, _o, command) => (await load()).remove(object, command));
-  storage.command('repair').description('compare all replicas and mend differences').action(async (_o, command) => (await load()).repair(command));
+  storage
+    .command('repair')
+    .description('compare all replicas and mend differences')
+    .action(async (_o, command) => (await load()).repair(command));
 }

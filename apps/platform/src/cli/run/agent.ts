@@ -1,7 +1,7 @@
 // `heptad agent`.
 
-import { configFromEnvironment } from '../../config.ts';
 import { runAgent } from '../../agent/run-agent.ts';
+import { configFromEnvironment } from '../../config.ts';
 import { openNodeProcess } from '../../supervise/node-process.ts';
 import { runUntilSignal } from '../../supervise/shutdown.ts';
 

@@ -45,7 +45,10 @@ export async function run(file: string, command: Command): Promise<void> {
     state = await client.json<ExperimentState>('GET', `/api/v1/chaos/experiments/${state.id}`);
   }
   if (json) printJson(state);
-  else process.stdout.write(`${state.phase}, verdict: ${state.verdict ?? 'none'}; ${state.message}\nreport: heptad chaos report ${state.id}\n`);
+  else
+    process.stdout.write(
+      `${state.phase}, verdict: ${state.verdict ?? 'none'}; ${state.message}\nreport: heptad chaos report ${state.id}\n`,
+    );
   if (state.verdict !== 'passed') process.exitCode = EXIT.error;
 }
 

@@ -29,25 +29,49 @@ const LOW_DISK_BYTES = 2 * 1024 ** 3;
 async function checkNode(): Promise<Check> {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const ok = (major === 24 && minor >= 15) || major >= 26;
-  return { id: 'node', status: ok ? 'ok' : 'failed', message: `Node ${process.versions.node}`, ...(ok ? {} : { fix: 'npm start in a checkout brings its own Node 24' }) };
+  return {
+    id: 'node',
+    status: ok ? 'ok' : 'failed',
+    message: `Node ${process.versions.node}`,
+    ...(ok ? {} : { fix: 'npm start in a checkout brings its own Node 24' }),
+  };
 }
 
 async function checkProgram(id: string, program: string, debianPackage: string): Promise<Check> {
   const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/lib/cni'];
   for (const folder of folders) {
     const path = join(folder, program);
-    const found = await access(path).then(() => true, () => false);
+    const found = await access(path).then(
+      () => true,
+      () => false,
+    );
     if (found) return { id, status: 'ok', message: path };
   }
-  return { id, status: 'warning', message: `${program} is not here: services run as plain processes`, fix: `apt-get install ${debianPackage}` };
+  return {
+    id,
+    status: 'warning',
+    message: `${program} is not here: services run as plain processes`,
+    fix: `apt-get install ${debianPackage}`,
+  };
 }
 
 async function checkDisk(home: string): Promise<Check> {
   let folder = home;
-  while (!(await access(folder).then(() => true, () => false))) folder = join(folder, '..');
+  while (
+    !(await access(folder).then(
+      () => true,
+      () => false,
+    ))
+  )
+    folder = join(folder, '..');
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
-  return { id: 'disk', status: free < LOW_DISK_BYTES ? 'warning' : 'ok', message: `${formatBytes(free)} free in ${folder}`, ...(free < LOW_DISK_BYTES ? { fix: 'free some room or set HEPTAD_HOME to another disk' } : {}) };
+  return {
+    id: 'disk',
+    status: free < LOW_DISK_BYTES ? 'warning' : 'ok',
+    message: `${formatBytes(free)} free in ${folder}`,
+    ...(free < LOW_DISK_BYTES ? { fix: 'free some room or set HEPTAD_HOME to another disk' } : {}),
+  };
 }
 
 async function checkFsync(): Promise<Check> {
@@ -59,7 +83,12 @@ async function checkFsync(): Promise<Check> {
     await file.close();
     return { id: 'fsync', status: 'ok', message: 'files can be made durable' };
   } catch (error) {
-    return { id: 'fsync', status: 'failed', message: `fdatasync fails: ${errorMessage(error)}`, fix: 'keep HEPTAD_HOME on a local disk' };
+    return {
+      id: 'fsync',
+      status: 'failed',
+      message: `fdatasync fails: ${errorMessage(error)}`,
+      fix: 'keep HEPTAD_HOME on a local disk',
+    };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -75,7 +104,12 @@ async function checkRuntime(): Promise<Check> {
       const text = `${engine.runtime.name} ${probe.version ?? ''}, isolation ${isolation}`;
       return isolation === 'container'
         ? { id: 'runtime', status: 'ok', message: text }
-        : { id: 'runtime', status: 'warning', message: text, fix: probe.reasons.join('; ') || 'run as root with runc and conmon installed' };
+        : {
+            id: 'runtime',
+            status: 'warning',
+            message: text,
+            fix: probe.reasons.join('; ') || 'run as root with runc and conmon installed',
+          };
     } finally {
       await engine[Symbol.asyncDispose]();
     }
@@ -90,7 +124,12 @@ async function checkUser(): Promise<Check> {
   const root = process.getuid?.() === 0;
   return root
     ? { id: 'user', status: 'ok', message: 'root' }
-    : { id: 'user', status: 'warning', message: `uid ${process.getuid?.()}: services run as plain processes`, fix: 'run as root for isolated containers' };
+    : {
+        id: 'user',
+        status: 'warning',
+        message: `uid ${process.getuid?.()}: services run as plain processes`,
+        fix: 'run as root for isolated containers',
+      };
 }
 
 async function checkServer(command: Command): Promise<Check> {
@@ -99,13 +138,21 @@ async function checkServer(command: Command): Promise<Check> {
     await (await client.raw('GET', '/readyz')).body.dump();
     return { id: 'server', status: 'ok', message: `a platform answers at ${client.server}` };
   } catch {
-    return { id: 'server', status: 'warning', message: `no platform answers at ${client.server}`, fix: 'heptad up' };
+    return {
+      id: 'server',
+      status: 'warning',
+      message: `no platform answers at ${client.server}`,
+      fix: 'heptad up',
+    };
   }
 }
 
 async function checkKernel(): Promise<Check> {
   const { stdout } = await run('uname', ['-sr']);
-  const overlay = await access('/sys/module/overlay').then(() => true, () => false);
+  const overlay = await access('/sys/module/overlay').then(
+    () => true,
+    () => false,
+  );
   return { id: 'kernel', status: 'ok', message: `${stdout.trim()}${overlay ? ', overlayfs' : ''}` };
 }
 

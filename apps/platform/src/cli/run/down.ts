@@ -1,9 +1,9 @@
 // `heptad down`: stops the platform of this machine, however it was started, and removes what it made.
 
 import { readFile } from 'node:fs/promises';
+import { cleanMachine } from '../../agent/clean-machine.ts';
 import { configFromEnvironment, type PlatformConfig, platformPaths } from '../../config.ts';
 import { stopEverything } from '../../platform.ts';
-import { cleanMachine } from '../../agent/clean-machine.ts';
 import { say } from '../output.ts';
 
 /** The configuration the running platform was started with; the environment's when none is known. */

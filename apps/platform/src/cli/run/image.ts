@@ -14,7 +14,11 @@ function openImages(): Promise<ImageStore> {
 }
 
 /** `heptad image build DIR -t NAME`. */
-export async function build(directory: string, options: { tag: string; main: string }, command: Command): Promise<void> {
+export async function build(
+  directory: string,
+  options: { tag: string; main: string },
+  command: Command,
+): Promise<void> {
   const { json } = contextOf(command);
   const built = await buildNodeImage({
     images: await openImages(),
@@ -34,7 +38,15 @@ export async function list(command: Command): Promise<void> {
   const { json } = contextOf(command);
   const images = await (await openImages()).list();
   if (json) return printJson(images);
-  printTable(['NAME', 'DIGEST', 'SIZE', 'NAMED AT'], images.map((image) => [image.name, image.digest.slice(0, 19), formatBytes(image.sizeBytes), new Date(image.taggedAt).toISOString()]));
+  printTable(
+    ['NAME', 'DIGEST', 'SIZE', 'NAMED AT'],
+    images.map((image) => [
+      image.name,
+      image.digest.slice(0, 19),
+      formatBytes(image.sizeBytes),
+      new Date(image.taggedAt).toISOString(),
+    ]),
+  );
 }
 
 /** `heptad image rm`. */
@@ -58,7 +70,10 @@ export async function prune(command: Command): Promise<void> {
     listAll<ServiceResource>(client, '/api/v1/services'),
     listAll<ContainerResource>(client, '/api/v1/containers'),
   ]);
-  const used = [...services.map((one) => one.spec.image), ...containers.map((one) => one.spec.template.image)];
+  const used = [
+    ...services.map((one) => one.spec.image),
+    ...containers.map((one) => one.spec.template.image),
+  ];
   const inUse = used.flatMap((name) => {
     const digest = /@(sha256:[0-9a-f]{64})$/.exec(name)?.[1];
     return digest === undefined ? [] : [digest];

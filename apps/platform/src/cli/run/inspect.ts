@@ -1,6 +1,15 @@
 // ps, services, nodes, containers, events, logs, exec: what is there and what it does.
 
-import { type ContainerResource, formatBytes, formatCpu, HeptadError, type NodeResource, parseDuration, type ServiceResource, systemClock } from '@heptad/core';
+import {
+  type ContainerResource,
+  formatBytes,
+  formatCpu,
+  HeptadError,
+  type NodeResource,
+  parseDuration,
+  type ServiceResource,
+  systemClock,
+} from '@heptad/core';
 import type { Command } from 'commander';
 import WebSocket from 'ws';
 import type { ApiClient } from '../../client/api-client.ts';
@@ -21,7 +30,10 @@ export async function listAll<T>(client: ApiClient, path: string): Promise<T[]> 
   let cursor: string | undefined;
   do {
     const separator = path.includes('?') ? '&' : '?';
-    const part = await client.json<List<T>>('GET', cursor === undefined ? path : `${path}${separator}cursor=${encodeURIComponent(cursor)}`);
+    const part = await client.json<List<T>>(
+      'GET',
+      cursor === undefined ? path : `${path}${separator}cursor=${encodeURIComponent(cursor)}`,
+    );
     items.push(...part.items);
     cursor = part.nextCursor;
   } while (cursor !== undefined);
@@ -31,7 +43,8 @@ export async function listAll<T>(client: ApiClient, path: string): Promise<T[]> 
 async function containersOf(client: ApiClient, service: string | undefined): Promise<ContainerResource[]> {
   const all = await listAll<ContainerResource>(client, '/api/v1/containers');
   const found = service === undefined ? all : all.filter((container) => container.spec.service === service);
-  if (service !== undefined && found.length === 0) await client.json('GET', `/api/v1/services/${encodeURIComponent(service)}`);
+  if (service !== undefined && found.length === 0)
+    await client.json('GET', `/api/v1/services/${encodeURIComponent(service)}`);
   return found;
 }
 
@@ -60,7 +73,8 @@ export async function ps(service: string | undefined, command: Command): Promise
 /** `heptad containers`. */
 export async function containers(name: string | undefined, command: Command): Promise<void> {
   const { client, json } = contextOf(command);
-  if (name !== undefined) return printJson(await client.json('GET', `/api/v1/containers/${encodeURIComponent(name)}/runtime`));
+  if (name !== undefined)
+    return printJson(await client.json('GET', `/api/v1/containers/${encodeURIComponent(name)}/runtime`));
   const all = await containersOf(client, undefined);
   if (json) return printJson(all);
   printTable(
@@ -79,7 +93,9 @@ export async function containers(name: string | undefined, command: Command): Pr
 
 function portText(service: ServiceResource): string {
   const texts = service.spec.ports.map((port) =>
-    port.published === undefined ? `${port.port}/${port.protocol.toLowerCase()}` : `${port.publishedAddress ?? '127.0.0.1'}:${port.published}->${port.port}`,
+    port.published === undefined
+      ? `${port.port}/${port.protocol.toLowerCase()}`
+      : `${port.publishedAddress ?? '127.0.0.1'}:${port.published}->${port.port}`,
   );
   return texts.join(', ') || '-';
 }
@@ -134,7 +150,9 @@ interface PlatformEvent {
 
 function printEvent(event: PlatformEvent, json: boolean): void {
   process.stdout.write(
-    json ? `${JSON.stringify(event)}\n` : `${new Date(event.at).toISOString()}  ${event.object}  ${event.op}: ${event.because}\n`,
+    json
+      ? `${JSON.stringify(event)}\n`
+      : `${new Date(event.at).toISOString()}  ${event.object}  ${event.op}: ${event.because}\n`,
   );
 }
 
@@ -150,12 +168,19 @@ export async function events(options: { follow?: boolean }, command: Command): P
 }
 
 /** Follows events for ever (or until `signal`), resuming after a lost connection. */
-export async function followEvents(client: ApiClient, show: (event: PlatformEvent) => void, signal?: AbortSignal): Promise<void> {
+export async function followEvents(
+  client: ApiClient,
+  show: (event: PlatformEvent) => void,
+  signal?: AbortSignal,
+): Promise<void> {
   const RECONNECT_MS = 500;
   let lastEventId: string | undefined;
   while (!signal?.aborted) {
     try {
-      for await (const event of client.events({ ...(lastEventId === undefined ? {} : { lastEventId }), ...(signal === undefined ? {} : { signal }) })) {
+      for await (const event of client.events({
+        ...(lastEventId === undefined ? {} : { lastEventId }),
+        ...(signal === undefined ? {} : { signal }),
+      })) {
         lastEventId = event.id;
         if (event.type === 'step') show(event.data as PlatformEvent);
       }
@@ -174,19 +199,30 @@ interface LogLineJson {
 }
 
 /** `heptad logs`. */
-export async function logs(service: string, options: { follow?: boolean; since?: string; tail?: number }, command: Command): Promise<void> {
+export async function logs(
+  service: string,
+  options: { follow?: boolean; since?: string; tail?: number },
+  command: Command,
+): Promise<void> {
   const context = contextOf(command);
   const replicas = await containersOf(context.client, service);
   const query = new URLSearchParams();
   if (options.follow) query.set('follow', 'true');
-  if (options.since !== undefined) query.set('since', String(systemClock.now() - parseDuration(options.since)));
+  if (options.since !== undefined)
+    query.set('since', String(systemClock.now() - parseDuration(options.since)));
   if (options.tail !== undefined) query.set('tail', String(options.tail));
   await Promise.all(replicas.map((replica) => printLogs(context, replica.name, query, replicas.length > 1)));
 }
 
-async function printLogs({ client, json }: CommandContext, name: string, query: URLSearchParams, prefixed: boolean): Promise<void> {
+async function printLogs(
+  { client, json }: CommandContext,
+  name: string,
+  query: URLSearchParams,
+  prefixed: boolean,
+): Promise<void> {
   for await (const line of client.lines(`/api/v1/containers/${encodeURIComponent(name)}/logs?${query}`)) {
-    if (json) process.stdout.write(`${JSON.stringify({ container: name, ...(JSON.parse(line) as LogLineJson) })}\n`);
+    if (json)
+      process.stdout.write(`${JSON.stringify({ container: name, ...(JSON.parse(line) as LogLineJson) })}\n`);
     else process.stdout.write(`${prefixed ? `${name} | ` : ''}${(JSON.parse(line) as LogLineJson).text}\n`);
   }
 }
@@ -194,46 +230,83 @@ async function printLogs({ client, json }: CommandContext, name: string, query: 
 /** `heptad exec`. Resolves with the program's exit code as ours. */
 export async function exec(
   service: string,
-  words: readonly string[],
+  given: readonly string[],
   options: { interactive?: boolean; tty?: boolean; container?: string },
   command: Command,
 ): Promise<void> {
+  const words = given[0] === '--' ? given.slice(1) : given;
   if (options.tty) {
-    throw new HeptadError('NOT_SUPPORTED', 'exec with a terminal (-t) is not there yet', { hint: 'leave out -t; -i passes standard input' });
+    throw new HeptadError('NOT_SUPPORTED', 'exec with a terminal (-t) is not there yet', {
+      hint: 'leave out -t; -i passes standard input',
+    });
   }
-  if (words.length === 0) throw new HeptadError('INVALID_ARGUMENT', 'exec needs a program to run', { hint: 'heptad exec SERVICE -- CMD [ARG...]' });
+  if (words.length === 0)
+    throw new HeptadError('INVALID_ARGUMENT', 'exec needs a program to run', {
+      hint: 'heptad exec SERVICE -- CMD [ARG...]',
+    });
   const { client } = contextOf(command);
   const replicas = await containersOf(client, service);
-  const replica = options.container === undefined ? replicas.find((one) => one.status.status === 'Running') : replicas.find((one) => one.name === options.container);
+  const replica =
+    options.container === undefined
+      ? replicas.find((one) => one.status.status === 'Running')
+      : replicas.find((one) => one.name === options.container);
   if (replica === undefined) {
-    throw new HeptadError('NOT_FOUND', `service "${service}" has no ${options.container === undefined ? 'running replica' : `replica "${options.container}"`}`, { hint: `heptad ps ${service}` });
+    throw new HeptadError(
+      'NOT_FOUND',
+      `service "${service}" has no ${options.container === undefined ? 'running replica' : `replica "${options.container}"`}`,
+      { hint: `heptad ps ${service}` },
+    );
   }
   process.exitCode = await runExec(client, replica.name, words, options.interactive ?? false);
 }
 
-function runExec(client: ApiClient, container: string, words: readonly string[], interactive: boolean): Promise<number> {
+function runExec(
+  client: ApiClient,
+  container: string,
+  words: readonly string[],
+  interactive: boolean,
+): Promise<number> {
   const url = `${client.server.replace(/^http/, 'ws')}/api/v1/containers/${encodeURIComponent(container)}/exec`;
   const socket = new WebSocket(url, { headers: client.authorization() });
   return new Promise((resolve, reject) => {
     socket.on('open', () => {
       socket.send(JSON.stringify({ command: words, stdin: interactive }));
       if (!interactive) return;
-      process.stdin.on('data', (chunk) => socket.send(JSON.stringify({ stdin: Buffer.from(chunk).toString('base64') })));
+      process.stdin.on('data', (chunk) =>
+        socket.send(JSON.stringify({ stdin: Buffer.from(chunk).toString('base64') })),
+      );
       process.stdin.on('end', () => socket.send(JSON.stringify({ end: true })));
     });
     socket.on('message', (data) => {
-      const frame = JSON.parse(String(data)) as { stdout?: string; stderr?: string; exit?: number; error?: { code: string; message: string; hint?: string } };
+      const frame = JSON.parse(String(data)) as {
+        stdout?: string;
+        stderr?: string;
+        exit?: number;
+        error?: { code: string; message: string; hint?: string };
+      };
       if (frame.stdout !== undefined) process.stdout.write(Buffer.from(frame.stdout, 'base64'));
       if (frame.stderr !== undefined) process.stderr.write(Buffer.from(frame.stderr, 'base64'));
       if (frame.exit !== undefined) resolve(frame.exit);
-      if (frame.error !== undefined) reject(new HeptadError(frame.error.code, frame.error.message, frame.error.hint === undefined ? {} : { hint: frame.error.hint }));
+      if (frame.error !== undefined)
+        reject(
+          new HeptadError(
+            frame.error.code,
+            frame.error.message,
+            frame.error.hint === undefined ? {} : { hint: frame.error.hint },
+          ),
+        );
     });
-    socket.on('unexpected-response', (_request, response) => reject(new HeptadError('FORBIDDEN', `exec was refused with status ${response.statusCode}`)));
+    socket.on('unexpected-response', (_request, response) =>
+      reject(new HeptadError('FORBIDDEN', `exec was refused with status ${response.statusCode}`)),
+    );
     socket.on('error', reject);
     socket.on('close', () => {
       process.stdin.pause();
-      reject(new HeptadError('UNAVAILABLE', 'the connection to the container was lost before the program ended', { hint: 'heptad ps says whether it still runs' }));
+      reject(
+        new HeptadError('UNAVAILABLE', 'the connection to the container was lost before the program ended', {
+          hint: 'heptad ps says whether it still runs',
+        }),
+      );
     });
   }).finally(() => socket.close()) as Promise<number>;
 }
-

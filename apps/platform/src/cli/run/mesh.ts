@@ -1,6 +1,12 @@
 // mesh services, endpoints, routes, policies, call.
 
-import { type EndpointResource, HeptadError, type NetworkPolicyResource, type ServiceResource, type TrafficRuleResource } from '@heptad/core';
+import {
+  type EndpointResource,
+  HeptadError,
+  type NetworkPolicyResource,
+  type ServiceResource,
+  type TrafficRuleResource,
+} from '@heptad/core';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { printJson, printTable } from '../output.ts';
@@ -10,10 +16,22 @@ import { listAll } from './inspect.ts';
 export async function meshServices(command: Command): Promise<void> {
   const { client, json } = contextOf(command);
   const services = await listAll<ServiceResource>(client, '/api/v1/services');
-  if (json) return printJson(services.map(({ name, spec, status }) => ({ name, virtualAddress: status.virtualAddress, ports: spec.ports })));
+  if (json)
+    return printJson(
+      services.map(({ name, spec, status }) => ({
+        name,
+        virtualAddress: status.virtualAddress,
+        ports: spec.ports,
+      })),
+    );
   printTable(
     ['SERVICE', 'VIRTUAL ADDRESS', 'PORTS', 'MODE'],
-    services.map(({ name, spec, status }) => [name, status.virtualAddress ?? '-', spec.ports.map((port) => port.port).join(', ') || '-', spec.trafficMode]),
+    services.map(({ name, spec, status }) => [
+      name,
+      status.virtualAddress ?? '-',
+      spec.ports.map((port) => port.port).join(', ') || '-',
+      spec.trafficMode,
+    ]),
   );
 }
 
@@ -24,7 +42,15 @@ export async function endpoints(command: Command): Promise<void> {
   if (json) return printJson(all);
   printTable(
     ['NAME', 'SERVICE', 'ADDRESS', 'PORTS', 'STATE', 'WEIGHT', 'VERSION'],
-    all.map(({ name, spec, status }) => [name, spec.service, spec.address, Object.values(spec.ports).join(', '), status.state, String(spec.weight), spec.version ?? '-']),
+    all.map(({ name, spec, status }) => [
+      name,
+      spec.service,
+      spec.address,
+      Object.values(spec.ports).join(', '),
+      status.state,
+      String(spec.weight),
+      spec.version ?? '-',
+    ]),
   );
 }
 
@@ -41,7 +67,8 @@ export async function routes(command: Command): Promise<void> {
       spec.target.service,
       spec.target.version ?? 'any',
       `${spec.weight} %`,
-      spec.conditions.map((one) => `${one.header ?? one.on} ${one.operator} ${one.value}`).join(' and ') || '-',
+      spec.conditions.map((one) => `${one.header ?? one.on} ${one.operator} ${one.value}`).join(' and ') ||
+        '-',
     ]),
   );
 }
@@ -54,24 +81,45 @@ export async function policies(command: Command): Promise<void> {
   const peers = (rules: NetworkPolicyResource['spec']['ingress']): string => {
     if (rules === undefined) return 'unrestricted';
     if (rules.length === 0) return 'nobody';
-    return rules.map((rule) => rule.peers.map((peer) => peer.service ?? peer.cidr ?? JSON.stringify(peer.labels)).join(', ') || 'anybody').join('; ');
+    return rules
+      .map(
+        (rule) =>
+          rule.peers.map((peer) => peer.service ?? peer.cidr ?? JSON.stringify(peer.labels)).join(', ') ||
+          'anybody',
+      )
+      .join('; ');
   };
   printTable(
     ['NAME', 'SELECTS', 'INGRESS FROM', 'EGRESS TO'],
-    all.map(({ name, spec }) => [name, spec.selector.service ?? JSON.stringify(spec.selector.labels ?? {}), peers(spec.ingress), peers(spec.egress)]),
+    all.map(({ name, spec }) => [
+      name,
+      spec.selector.service ?? JSON.stringify(spec.selector.labels ?? {}),
+      peers(spec.ingress),
+      peers(spec.egress),
+    ]),
   );
 }
 
 /** `heptad mesh call`: the platform calls a service the way the mesh does, and we print the answer. */
-export async function call(service: string, path: string, options: { method: string; data?: string }, command: Command): Promise<void> {
+export async function call(
+  service: string,
+  path: string,
+  options: { method: string; data?: string },
+  command: Command,
+): Promise<void> {
   const { client, json } = contextOf(command);
-  const answer = await client.json<{ status: number; headers: Record<string, string>; body: string }>('POST', '/api/v1/mesh/call', {
-    service,
-    path: path.startsWith('/') ? path : `/${path}`,
-    method: options.method,
-    ...(options.data === undefined ? {} : { body: options.data }),
-  });
+  const answer = await client.json<{ status: number; headers: Record<string, string>; body: string }>(
+    'POST',
+    '/api/v1/mesh/call',
+    {
+      service,
+      path: path.startsWith('/') ? path : `/${path}`,
+      method: options.method,
+      ...(options.data === undefined ? {} : { body: options.data }),
+    },
+  );
   if (json) return printJson(answer);
   process.stdout.write(answer.body.endsWith('\n') ? answer.body : `${answer.body}\n`);
-  if (answer.status >= 400) throw new HeptadError('CALL_FAILED', `${service}${path} answered ${answer.status}`);
+  if (answer.status >= 400)
+    throw new HeptadError('CALL_FAILED', `${service}${path} answered ${answer.status}`);
 }

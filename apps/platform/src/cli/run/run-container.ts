@@ -2,7 +2,15 @@
 
 import { join } from 'node:path';
 import { ContainerEngine } from '@heptad/container';
-import { type ContainerSpec, invalidArgument, type Mount, parseBytes, parseCpu, systemClock, systemRandom } from '@heptad/core';
+import {
+  type ContainerSpec,
+  invalidArgument,
+  type Mount,
+  parseBytes,
+  parseCpu,
+  systemClock,
+  systemRandom,
+} from '@heptad/core';
 import { configFromEnvironment, platformPaths } from '../../config.ts';
 import { untilSignal } from '../../supervise/shutdown.ts';
 
@@ -24,7 +32,8 @@ function parseEnvironment(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     pairs.map((pair) => {
       const equals = pair.indexOf('=');
-      if (equals < 1) throw invalidArgument(`-e "${pair}" is no NAME=VALUE`, 'heptad run -e NAME=VALUE IMAGE');
+      if (equals < 1)
+        throw invalidArgument(`-e "${pair}" is no NAME=VALUE`, 'heptad run -e NAME=VALUE IMAGE');
       return [pair.slice(0, equals), pair.slice(equals + 1)];
     }),
   );
@@ -33,7 +42,8 @@ function parseEnvironment(pairs: readonly string[]): Record<string, string> {
 function parsePorts(texts: readonly string[]): { hostPort: number; containerPort: number }[] {
   return texts.map((text) => {
     const match = /^(\d+):(\d+)$/.exec(text);
-    if (match === null) throw invalidArgument(`-p "${text}" is no HOST:CONTAINER`, 'heptad run -p 8080:80 IMAGE');
+    if (match === null)
+      throw invalidArgument(`-p "${text}" is no HOST:CONTAINER`, 'heptad run -p 8080:80 IMAGE');
     return { hostPort: Number(match[1]), containerPort: Number(match[2]) };
   });
 }
@@ -42,10 +52,15 @@ function parseMounts(texts: readonly string[]): Mount[] {
   return texts.map((text) => {
     const [source = '', target = '', mode] = text.split(':');
     if (!target.startsWith('/') || (mode !== undefined && mode !== 'ro' && mode !== 'rw')) {
-      throw invalidArgument(`-v "${text}" is no SOURCE:TARGET[:ro]`, 'heptad run -v /srv/data:/data:ro IMAGE');
+      throw invalidArgument(
+        `-v "${text}" is no SOURCE:TARGET[:ro]`,
+        'heptad run -v /srv/data:/data:ro IMAGE',
+      );
     }
     const readOnly = mode === 'ro';
-    return source.startsWith('/') ? { type: 'bind', source, target, readOnly } : { type: 'volume', name: source, target, readOnly };
+    return source.startsWith('/')
+      ? { type: 'bind', source, target, readOnly }
+      : { type: 'volume', name: source, target, readOnly };
   });
 }
 
@@ -65,7 +80,11 @@ function specOf(image: string, words: readonly string[], options: RunOptions): C
 }
 
 /** Runs `heptad run`; exits with the container's exit code. */
-export async function runContainer(image: string, words: readonly string[], options: RunOptions): Promise<void> {
+export async function runContainer(
+  image: string,
+  words: readonly string[],
+  options: RunOptions,
+): Promise<void> {
   const config = configFromEnvironment();
   // A home of its own: the agent owns the platform's, and images are shared through the image store.
   await using engine = await ContainerEngine.open({

@@ -14,7 +14,11 @@ async function readPassword(fromStdin: boolean | undefined): Promise<string> {
     for await (const chunk of process.stdin) text += String(chunk);
     return text.replace(/\r?\n$/, '');
   }
-  if (!process.stdin.isTTY) throw invalidArgument('login needs a password and there is no terminal to ask on', 'pipe it in with --password-stdin');
+  if (!process.stdin.isTTY)
+    throw invalidArgument(
+      'login needs a password and there is no terminal to ask on',
+      'pipe it in with --password-stdin',
+    );
   // Typed characters are not echoed: the terminal's output goes nowhere while asking.
   const { Writable } = await import('node:stream');
   const muted = new Writable({ write: (_chunk, _encoding, done) => done() });
@@ -27,10 +31,16 @@ async function readPassword(fromStdin: boolean | undefined): Promise<string> {
 }
 
 /** `heptad security login`. */
-export async function login(options: { user: string; passwordStdin?: boolean }, command: Command): Promise<void> {
+export async function login(
+  options: { user: string; passwordStdin?: boolean },
+  command: Command,
+): Promise<void> {
   const { client } = contextOf(command);
   const password = await readPassword(options.passwordStdin);
-  const answer = await client.json<{ accessToken: string; expiresAt: number }>('POST', '/api/v1/auth/login', { username: options.user, password });
+  const answer = await client.json<{ accessToken: string; expiresAt: number }>('POST', '/api/v1/auth/login', {
+    username: options.user,
+    password,
+  });
   const path = loginTokenPath();
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await writeFile(path, `${answer.accessToken}\n`, { mode: 0o600 });
@@ -42,13 +52,19 @@ export async function users(command: Command): Promise<void> {
   const { client, json } = contextOf(command);
   const { items } = await client.json<{ items: { name: string; roles: string[] }[] }>('GET', '/api/v1/users');
   if (json) return printJson(items);
-  printTable(['NAME', 'ROLES'], items.map((user) => [user.name, user.roles.join(', ')]));
+  printTable(
+    ['NAME', 'ROLES'],
+    items.map((user) => [user.name, user.roles.join(', ')]),
+  );
 }
 
 /** `heptad security user add`. */
 export async function addUser(name: string, options: { role: string }, command: Command): Promise<void> {
   const { client, json } = contextOf(command);
-  const answer = await client.json<{ name: string; password: string }>('POST', '/api/v1/users', { name, roles: [options.role] });
+  const answer = await client.json<{ name: string; password: string }>('POST', '/api/v1/users', {
+    name,
+    roles: [options.role],
+  });
   if (json) return printJson(answer);
   say(`added ${name}; the password is shown only now:`);
   process.stdout.write(`${answer.password}\n`);
@@ -64,17 +80,27 @@ export async function removeUser(name: string, command: Command): Promise<void> 
 /** `heptad security role`. */
 export async function roles(command: Command): Promise<void> {
   const { client, json } = contextOf(command);
-  const { items } = await client.json<{ items: { resource: string; role: string; actions: string[]; auditLevel: string }[] }>('GET', '/api/v1/roles');
+  const { items } = await client.json<{
+    items: { resource: string; role: string; actions: string[]; auditLevel: string }[];
+  }>('GET', '/api/v1/roles');
   if (json) return printJson(items);
-  printTable(['RESOURCE', 'ROLE', 'MAY', 'AUDIT'], items.map((rule) => [rule.resource, rule.role, rule.actions.join(', '), rule.auditLevel]));
+  printTable(
+    ['RESOURCE', 'ROLE', 'MAY', 'AUDIT'],
+    items.map((rule) => [rule.resource, rule.role, rule.actions.join(', '), rule.auditLevel]),
+  );
 }
 
 /** `heptad security key ls`. */
 export async function keys(command: Command): Promise<void> {
   const { client, json } = contextOf(command);
-  const { items } = await client.json<{ items: { name: string; latestVersion: number; minDecryptionVersion: number }[] }>('GET', '/api/v1/keys');
+  const { items } = await client.json<{
+    items: { name: string; latestVersion: number; minDecryptionVersion: number }[];
+  }>('GET', '/api/v1/keys');
   if (json) return printJson(items);
-  printTable(['NAME', 'VERSION', 'OLDEST USABLE'], items.map((key) => [key.name, String(key.latestVersion), String(key.minDecryptionVersion)]));
+  printTable(
+    ['NAME', 'VERSION', 'OLDEST USABLE'],
+    items.map((key) => [key.name, String(key.latestVersion), String(key.minDecryptionVersion)]),
+  );
 }
 
 /** `heptad security key create`. */
@@ -85,14 +111,21 @@ export async function createKey(name: string, command: Command): Promise<void> {
 
 /** `heptad security key rotate`. */
 export async function rotateKey(name: string, command: Command): Promise<void> {
-  const answer = await contextOf(command).client.json<{ version: number }>('POST', `/api/v1/keys/${encodeURIComponent(name)}/rotate`, {});
+  const answer = await contextOf(command).client.json<{ version: number }>(
+    'POST',
+    `/api/v1/keys/${encodeURIComponent(name)}/rotate`,
+    {},
+  );
   say(`key ${name} now encrypts with version ${answer.version}`);
 }
 
 /** `heptad security token`. */
 export async function token(options: { role: string; name: string }, command: Command): Promise<void> {
   const { client, json } = contextOf(command);
-  const answer = await client.json<{ token: string }>('POST', '/api/v1/auth/token', { name: options.name, roles: [options.role] });
+  const answer = await client.json<{ token: string }>('POST', '/api/v1/auth/token', {
+    name: options.name,
+    roles: [options.role],
+  });
   if (json) return printJson(answer);
   process.stdout.write(`${answer.token}\n`);
 }
@@ -109,7 +142,10 @@ export async function verifyAudit(command: Command): Promise<void> {
 /** `heptad security audit ls`. */
 export async function auditLog(options: { limit: number }, command: Command): Promise<void> {
   const { client, json } = contextOf(command);
-  const { items } = await client.json<{ items: Record<string, unknown>[] }>('GET', `/api/v1/audit?limit=${options.limit}`);
+  const { items } = await client.json<{ items: Record<string, unknown>[] }>(
+    'GET',
+    `/api/v1/audit?limit=${options.limit}`,
+  );
   if (json) return printJson(items);
   for (const item of items) process.stdout.write(`${JSON.stringify(item)}\n`);
 }

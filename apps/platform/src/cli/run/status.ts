@@ -20,10 +20,18 @@ export async function status(command: Command): Promise<void> {
   const unready = services.filter((service) => !isReady(service)).map((service) => service.name);
   const storageUp = storage.nodes.filter((node) => node.state === 'up').length;
   const well = readyNodes === nodes.length && unready.length === 0 && storageUp === storage.nodes.length;
-  if (json) printJson({ well, nodes: { ready: readyNodes, total: nodes.length }, services: { total: services.length, unready }, storage });
+  if (json)
+    printJson({
+      well,
+      nodes: { ready: readyNodes, total: nodes.length },
+      services: { total: services.length, unready },
+      storage,
+    });
   else {
     process.stdout.write(`nodes     ${readyNodes}/${nodes.length} ready\n`);
-    process.stdout.write(`services  ${services.length - unready.length}/${services.length} ready${unready.length > 0 ? `; not: ${unready.join(', ')}` : ''}\n`);
+    process.stdout.write(
+      `services  ${services.length - unready.length}/${services.length} ready${unready.length > 0 ? `; not: ${unready.join(', ')}` : ''}\n`,
+    );
     process.stdout.write(`storage   ${storageUp}/${storage.nodes.length} nodes up; ${storage.message}\n`);
     process.stdout.write(well ? 'all is well\n' : 'not all is well\n');
   }

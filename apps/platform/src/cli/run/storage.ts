@@ -8,7 +8,14 @@ import { printJson, printTable, say } from '../output.ts';
 
 /** What `GET /api/v1/storage` answers. */
 export interface StorageStatus {
-  readonly nodes: readonly { id: string; address: string; state: string; usedBytes: number; capacityBytes: number; objects: number }[];
+  readonly nodes: readonly {
+    id: string;
+    address: string;
+    state: string;
+    usedBytes: number;
+    capacityBytes: number;
+    objects: number;
+  }[];
   readonly replicationFactor: number;
   readonly partitions: { total: number; underReplicated: number };
   readonly message: string;
@@ -16,7 +23,8 @@ export interface StorageStatus {
 
 function parseObject(text: string): { bucket: string; key: string } {
   const slash = text.indexOf('/');
-  if (slash < 1 || slash === text.length - 1) throw invalidArgument(`"${text}" is no object`, 'give BUCKET/KEY, such as reports/2026/may.pdf');
+  if (slash < 1 || slash === text.length - 1)
+    throw invalidArgument(`"${text}" is no object`, 'give BUCKET/KEY, such as reports/2026/may.pdf');
   return { bucket: text.slice(0, slash), key: text.slice(slash + 1) };
 }
 
@@ -32,7 +40,14 @@ export async function nodes(command: Command): Promise<void> {
   if (json) return printJson(status.nodes);
   printTable(
     ['ID', 'STATE', 'ADDRESS', 'USED', 'CAPACITY', 'OBJECTS'],
-    status.nodes.map((node) => [node.id, node.state, node.address, formatBytes(node.usedBytes), formatBytes(node.capacityBytes), String(node.objects)]),
+    status.nodes.map((node) => [
+      node.id,
+      node.state,
+      node.address,
+      formatBytes(node.usedBytes),
+      formatBytes(node.capacityBytes),
+      String(node.objects),
+    ]),
   );
 }
 
@@ -49,7 +64,10 @@ export async function put(object: string, file: string | undefined, command: Com
   const { client, json, dryRun } = contextOf(command);
   const body = file === undefined ? await readStdin() : await readFile(file);
   if (dryRun) return say(`would store ${formatBytes(body.byteLength)} as ${object}`);
-  const response = await client.raw('PUT', pathOf(object), { body, headers: { 'content-type': 'application/octet-stream' } });
+  const response = await client.raw('PUT', pathOf(object), {
+    body,
+    headers: { 'content-type': 'application/octet-stream' },
+  });
   const info = (await response.body.json()) as ObjectInfo;
   if (json) printJson(info);
   else say(`stored ${formatBytes(info.sizeBytes)} as ${object} (sha256 ${info.sha256.slice(0, 12)}…)`);
@@ -77,9 +95,20 @@ export async function get(object: string, file: string | undefined, command: Com
 export async function list(bucket: string, options: { prefix?: string }, command: Command): Promise<void> {
   const { client, json } = contextOf(command);
   const query = options.prefix === undefined ? '' : `?prefix=${encodeURIComponent(options.prefix)}`;
-  const { items } = await client.json<{ items: ObjectInfo[] }>('GET', `/api/v1/storage/${encodeURIComponent(bucket)}${query}`);
+  const { items } = await client.json<{ items: ObjectInfo[] }>(
+    'GET',
+    `/api/v1/storage/${encodeURIComponent(bucket)}${query}`,
+  );
   if (json) return printJson(items);
-  printTable(['KEY', 'SIZE', 'MODIFIED', 'SHA-256'], items.map((item) => [item.key, formatBytes(item.sizeBytes), new Date(item.lastModified).toISOString(), item.sha256.slice(0, 16)]));
+  printTable(
+    ['KEY', 'SIZE', 'MODIFIED', 'SHA-256'],
+    items.map((item) => [
+      item.key,
+      formatBytes(item.sizeBytes),
+      new Date(item.lastModified).toISOString(),
+      item.sha256.slice(0, 16),
+    ]),
+  );
 }
 
 /** `heptad storage rm`. */
@@ -97,7 +126,10 @@ export async function remove(object: string, command: Command): Promise<void> {
 export async function repair(command: Command): Promise<void> {
   const { client, json } = contextOf(command);
   say('comparing all replicas…');
-  const result = await client.json<{ checked: number; repaired: number; message: string }>('POST', '/api/v1/storage/repair');
+  const result = await client.json<{ checked: number; repaired: number; message: string }>(
+    'POST',
+    '/api/v1/storage/repair',
+  );
   if (json) printJson(result);
   else process.stdout.write(`${result.message}\n`);
 }

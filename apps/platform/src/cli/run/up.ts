@@ -1,12 +1,12 @@
 // `heptad up`: the whole platform on this machine, in the foreground or detached.
 
-import { readProject } from '../../deploy/project.ts';
-import { applyManifest, waitReady } from '../../deploy/apply.ts';
 import { configFromEnvironment, type PlatformConfig } from '../../config.ts';
-import { LocalPlatform } from '../../platform.ts';
+import { applyManifest, waitReady } from '../../deploy/apply.ts';
 import type { ProjectManifest } from '../../deploy/project.ts';
-import { say } from '../output.ts';
+import { readProject } from '../../deploy/project.ts';
+import { LocalPlatform } from '../../platform.ts';
 import { untilSignal } from '../../supervise/shutdown.ts';
+import { say } from '../output.ts';
 import { buildFromFile } from './deploy.ts';
 import { followEvents } from './inspect.ts';
 
@@ -18,7 +18,8 @@ function showWhereToLook(platform: LocalPlatform, manifest: ProjectManifest | un
   say('');
   for (const service of manifest?.services ?? []) {
     for (const port of service.spec.ports) {
-      if (port.published !== undefined) say(`  ${service.name.padEnd(10)} http://${port.publishedAddress ?? '127.0.0.1'}:${port.published}`);
+      if (port.published !== undefined)
+        say(`  ${service.name.padEnd(10)} http://${port.publishedAddress ?? '127.0.0.1'}:${port.published}`);
     }
   }
   say(`  console    http://${config.host}:${config.port}`);
@@ -38,7 +39,11 @@ async function deploy(platform: LocalPlatform, file: string): Promise<ProjectMan
   const manifest = await buildFromFile(file);
   say(`deploying ${manifest.services.map((service) => service.name).join(', ')}…`);
   await applyManifest(platform.client, manifest);
-  await waitReady(platform.client, manifest.services.map((service) => service.name), { timeoutMs: DEPLOY_TIMEOUT_MS, onProgress: (text) => say(`  ${text}`) });
+  await waitReady(
+    platform.client,
+    manifest.services.map((service) => service.name),
+    { timeoutMs: DEPLOY_TIMEOUT_MS, onProgress: (text) => say(`  ${text}`) },
+  );
   return manifest;
 }
 
@@ -75,7 +80,11 @@ export async function up(options: { file?: string; detach?: boolean }): Promise<
   }
   say('following events; Ctrl-C stops everything');
   const following = new AbortController();
-  const events = followEvents(platform.client, (event) => say(`${new Date(event.at).toISOString()} ${event.object} ${event.op}: ${event.because}`), following.signal).catch(() => {});
+  const events = followEvents(
+    platform.client,
+    (event) => say(`${new Date(event.at).toISOString()} ${event.object} ${event.op}: ${event.because}`),
+    following.signal,
+  ).catch(() => {});
   await signalled;
   following.abort();
   await events;

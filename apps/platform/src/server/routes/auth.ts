@@ -22,7 +22,8 @@ const tokenBody = z.object({
 });
 
 function principalOf(request: FastifyRequest): Principal {
-  if (request.principal === undefined) throw new HeptadError('UNAUTHENTICATED', 'this request has no principal');
+  if (request.principal === undefined)
+    throw new HeptadError('UNAUTHENTICATED', 'this request has no principal');
   return request.principal;
 }
 
@@ -34,25 +35,38 @@ export function authRoutes(app: App, parts: ServerParts): void {
 
   app.post(
     '/api/v1/auth/login',
-    { config: { access: 'public' }, schema: { body: z.object({ username: userName, password: z.string().min(1).max(1024) }) } },
+    {
+      config: { access: 'public' },
+      schema: { body: z.object({ username: userName, password: z.string().min(1).max(1024) }) },
+    },
     async (request) => {
       const { username, password } = request.body;
       const { tokens } = await security.authenticate({ username, password, client: request.ip });
       return tokens;
     },
   );
-  app.post('/api/v1/auth/refresh', { config: { access: 'public' }, schema: { body: z.object({ refreshToken: z.string().min(1).max(512) }) } }, async (request) =>
-    security.tokens.refresh(request.body.refreshToken),
+  app.post(
+    '/api/v1/auth/refresh',
+    {
+      config: { access: 'public' },
+      schema: { body: z.object({ refreshToken: z.string().min(1).max(512) }) },
+    },
+    async (request) => security.tokens.refresh(request.body.refreshToken),
   );
-  app.get('/api/v1/auth/self', { config: { access: { resource: 'security/self', action: 'read' } } }, async (request) => {
-    const { id, type, roles } = principalOf(request);
-    return { id, type, roles };
-  });
+  app.get(
+    '/api/v1/auth/self',
+    { config: { access: { resource: 'security/self', action: 'read' } } },
+    async (request) => {
+      const { id, type, roles } = principalOf(request);
+      return { id, type, roles };
+    },
+  );
   app.get('/api/v1/auth/token', read, async () => ({ items: await security.tokens.listApiTokens() }));
   app.post('/api/v1/auth/token', { ...write, schema: { body: tokenBody } }, async (request) => {
     const { name, roles, scopes, service, ttlMs } = request.body;
     const type = roles.includes('node') ? 'node' : roles.includes('service') ? 'service' : 'user';
-    if (type === 'service' && service === undefined) throw invalidArgument('a token with role "service" needs the service it speaks for', 'give "service"');
+    if (type === 'service' && service === undefined)
+      throw invalidArgument('a token with role "service" needs the service it speaks for', 'give "service"');
     // A person's token never outgrows the person: it speaks for the user who made it.
     const id = type === 'user' ? principalOf(request).id : (service ?? name);
     const { token, info } = await security.tokens.createApiToken({
@@ -63,40 +77,65 @@ export function authRoutes(app: App, parts: ServerParts): void {
     });
     return { token, id: info.id };
   });
-  app.delete('/api/v1/auth/token/:id', { ...write, schema: { params: z.object({ id: z.string() }) } }, async (request, reply) => {
-    await security.tokens.revokeApiToken(request.params.id);
-    return reply.status(204).send();
-  });
+  app.delete(
+    '/api/v1/auth/token/:id',
+    { ...write, schema: { params: z.object({ id: z.string() }) } },
+    async (request, reply) => {
+      await security.tokens.revokeApiToken(request.params.id);
+      return reply.status(204).send();
+    },
+  );
 
   app.get('/api/v1/users', read, async () => ({ items: await security.users.list() }));
-  app.post('/api/v1/users', { ...write, schema: { body: z.object({ name: userName, roles: z.array(z.string()).min(1) }) } }, async (request, reply) => {
-    const password = randomBytes(PASSWORD_BYTES).toString('base64url');
-    const user = await security.users.create({ ...request.body, password });
-    return reply.status(201).send({ name: user.name, roles: user.roles, password });
-  });
-  app.delete('/api/v1/users/:name', { ...write, schema: { params: z.object({ name: userName }) } }, async (request, reply) => {
-    await security.users.remove(request.params.name);
-    return reply.status(204).send();
-  });
+  app.post(
+    '/api/v1/users',
+    { ...write, schema: { body: z.object({ name: userName, roles: z.array(z.string()).min(1) }) } },
+    async (request, reply) => {
+      const password = randomBytes(PASSWORD_BYTES).toString('base64url');
+      const user = await security.users.create({ ...request.body, password });
+      return reply.status(201).send({ name: user.name, roles: user.roles, password });
+    },
+  );
+  app.delete(
+    '/api/v1/users/:name',
+    { ...write, schema: { params: z.object({ name: userName }) } },
+    async (request, reply) => {
+      await security.users.remove(request.params.name);
+      return reply.status(204).send();
+    },
+  );
   app.get('/api/v1/roles', read, async () => ({ items: security.access.rules }));
 
-  app.get('/api/v1/keys', read, async () => ({ items: await Promise.all(security.keys.list().map((name) => security.keys.describe(name))) }));
-  app.post('/api/v1/keys', { ...write, schema: { body: keyParams } }, async (request, reply) => reply.status(201).send(await security.generateEncryptionKey(request.body.name)));
-  app.post('/api/v1/keys/:name/rotate', { ...write, schema: { params: keyParams } }, async (request) => ({ version: await security.keys.rotate(request.params.name) }));
+  app.get('/api/v1/keys', read, async () => ({
+    items: await Promise.all(security.keys.list().map((name) => security.keys.describe(name))),
+  }));
+  app.post('/api/v1/keys', { ...write, schema: { body: keyParams } }, async (request, reply) =>
+    reply.status(201).send(await security.generateEncryptionKey(request.body.name)),
+  );
+  app.post('/api/v1/keys/:name/rotate', { ...write, schema: { params: keyParams } }, async (request) => ({
+    version: await security.keys.rotate(request.params.name),
+  }));
 
   app.get(
     '/api/v1/audit',
-    { config: { access: { resource: 'audit', action: 'read' } }, schema: { querystring: z.object({ limit: z.coerce.number().int().min(1).max(1000).default(100) }) } },
+    {
+      config: { access: { resource: 'audit', action: 'read' } },
+      schema: { querystring: z.object({ limit: z.coerce.number().int().min(1).max(1000).default(100) }) },
+    },
     async (request) => {
       return security.auditLogs({ limit: request.query.limit });
     },
   );
-  app.get('/api/v1/audit/verify', { config: { access: { resource: 'audit', action: 'execute' } } }, async () => {
-    const verification = await security.verifyAuditLog();
-    const { intact, records, signedThrough, findings } = verification;
-    const message = intact
-      ? `the audit log is intact: ${records} records, signed through ${signedThrough}`
-      : `the audit log was tampered with: ${findings.map((finding) => finding.message).join('; ')}`;
-    return { ...verification, message };
-  });
+  app.get(
+    '/api/v1/audit/verify',
+    { config: { access: { resource: 'audit', action: 'execute' } } },
+    async () => {
+      const verification = await security.verifyAuditLog();
+      const { intact, records, signedThrough, findings } = verification;
+      const message = intact
+        ? `the audit log is intact: ${records} records, signed through ${signedThrough}`
+        : `the audit log was tampered with: ${findings.map((finding) => finding.message).join('; ')}`;
+      return { ...verification, message };
+    },
+  );
 }

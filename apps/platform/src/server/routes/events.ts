@@ -11,9 +11,16 @@ const EVENT_PREFIX = '/events/default/';
 /** Adds the routes. */
 export function eventRoutes(app: App, parts: ServerParts): void {
   const read = { config: { access: { resource: 'events', action: 'read' } } } as const;
-  app.get('/api/v1/events/recent', { ...read, schema: { querystring: z.object({ limit: z.coerce.number().int().min(1).max(1000).default(200) }) } }, async (request) => ({
-    items: await parts.orchestrator.events({ limit: request.query.limit }),
-  }));
+  app.get(
+    '/api/v1/events/recent',
+    {
+      ...read,
+      schema: { querystring: z.object({ limit: z.coerce.number().int().min(1).max(1000).default(200) }) },
+    },
+    async (request) => ({
+      items: await parts.orchestrator.events({ limit: request.query.limit }),
+    }),
+  );
   app.get('/api/v1/events', read, async (request, reply) => {
     const stop = new AbortController();
     const last = request.headers['last-event-id'];
@@ -26,12 +33,20 @@ export function eventRoutes(app: App, parts: ServerParts): void {
  * Events with the state store's revision as their id. Several events may share a revision: only the last of them carries
  * the id, so that a client that lost the connection between two gets all of them again rather than missing one.
  */
-async function* asServerEvents(parts: ServerParts, after: number | undefined, signal: AbortSignal): AsyncGenerator<ServerEvent> {
+async function* asServerEvents(
+  parts: ServerParts,
+  after: number | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<ServerEvent> {
   const query = { prefix: EVENT_PREFIX, signal, ...(after === undefined ? {} : { fromRevision: after + 1 }) };
   for await (const changes of parts.store.watch(query)) {
     const puts = changes.filter((change) => change.type === 'put');
     for (const [index, change] of puts.entries()) {
-      yield { ...(index === puts.length - 1 ? { id: String(change.revision) } : {}), type: 'step', data: JSON.parse(change.kv.value) };
+      yield {
+        ...(index === puts.length - 1 ? { id: String(change.revision) } : {}),
+        type: 'step',
+        data: JSON.parse(change.kv.value),
+      };
     }
   }
 }

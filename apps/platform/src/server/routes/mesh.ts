@@ -26,31 +26,63 @@ export function meshRoutes(app: App, parts: ServerParts): void {
   const read = { config: { access: { resource: 'mesh', action: 'read' } } } as const;
   const write = { config: { access: { resource: 'mesh', action: 'write' } } } as const;
 
-  app.get('/api/v1/mesh/endpoints', { ...read, schema: { querystring: pageQuery } }, async (request) => page<EndpointResource>((await Endpoint.list()).items, request.query));
+  app.get('/api/v1/mesh/endpoints', { ...read, schema: { querystring: pageQuery } }, async (request) =>
+    page<EndpointResource>((await Endpoint.list()).items, request.query),
+  );
 
-  app.get('/api/v1/mesh/policies', { ...read, schema: { querystring: pageQuery } }, async (request) => page((await NetworkPolicy.list()).items, request.query));
-  app.get('/api/v1/mesh/policies/:name', { ...read, schema: { params: nameParams } }, async (request) => NetworkPolicy.get(request.params.name));
-  app.put('/api/v1/mesh/policies/:name', { ...write, schema: { params: nameParams, body: z.object({ spec: networkPolicySpec }) } }, async (request, reply) => {
-    const policy = await NetworkPolicy.apply({ name: request.params.name, spec: request.body.spec, status: {} }, ifRevisionOf(request));
-    setEtag(reply, policy);
-    return policy;
-  });
-  app.delete('/api/v1/mesh/policies/:name', { ...write, schema: { params: nameParams } }, async (request, reply) => {
-    await NetworkPolicy.remove(request.params.name);
-    return reply.status(204).send();
-  });
+  app.get('/api/v1/mesh/policies', { ...read, schema: { querystring: pageQuery } }, async (request) =>
+    page((await NetworkPolicy.list()).items, request.query),
+  );
+  app.get('/api/v1/mesh/policies/:name', { ...read, schema: { params: nameParams } }, async (request) =>
+    NetworkPolicy.get(request.params.name),
+  );
+  app.put(
+    '/api/v1/mesh/policies/:name',
+    { ...write, schema: { params: nameParams, body: z.object({ spec: networkPolicySpec }) } },
+    async (request, reply) => {
+      const policy = await NetworkPolicy.apply(
+        { name: request.params.name, spec: request.body.spec, status: {} },
+        ifRevisionOf(request),
+      );
+      setEtag(reply, policy);
+      return policy;
+    },
+  );
+  app.delete(
+    '/api/v1/mesh/policies/:name',
+    { ...write, schema: { params: nameParams } },
+    async (request, reply) => {
+      await NetworkPolicy.remove(request.params.name);
+      return reply.status(204).send();
+    },
+  );
 
-  app.get('/api/v1/mesh/routes', { ...read, schema: { querystring: pageQuery } }, async (request) => page((await TrafficRule.list()).items, request.query));
-  app.get('/api/v1/mesh/routes/:name', { ...read, schema: { params: nameParams } }, async (request) => TrafficRule.get(request.params.name));
-  app.put('/api/v1/mesh/routes/:name', { ...write, schema: { params: nameParams, body: z.object({ spec: trafficRuleSpec }) } }, async (request, reply) => {
-    const rule = await TrafficRule.apply({ name: request.params.name, spec: request.body.spec, status: {} }, ifRevisionOf(request));
-    setEtag(reply, rule);
-    return rule;
-  });
-  app.delete('/api/v1/mesh/routes/:name', { ...write, schema: { params: nameParams } }, async (request, reply) => {
-    await TrafficRule.remove(request.params.name);
-    return reply.status(204).send();
-  });
+  app.get('/api/v1/mesh/routes', { ...read, schema: { querystring: pageQuery } }, async (request) =>
+    page((await TrafficRule.list()).items, request.query),
+  );
+  app.get('/api/v1/mesh/routes/:name', { ...read, schema: { params: nameParams } }, async (request) =>
+    TrafficRule.get(request.params.name),
+  );
+  app.put(
+    '/api/v1/mesh/routes/:name',
+    { ...write, schema: { params: nameParams, body: z.object({ spec: trafficRuleSpec }) } },
+    async (request, reply) => {
+      const rule = await TrafficRule.apply(
+        { name: request.params.name, spec: request.body.spec, status: {} },
+        ifRevisionOf(request),
+      );
+      setEtag(reply, rule);
+      return rule;
+    },
+  );
+  app.delete(
+    '/api/v1/mesh/routes/:name',
+    { ...write, schema: { params: nameParams } },
+    async (request, reply) => {
+      await TrafficRule.remove(request.params.name);
+      return reply.status(204).send();
+    },
+  );
 
   app.post('/api/v1/mesh/call', { ...write, schema: { body: callBody } }, async (request) => {
     const { service, path, method, headers, body } = request.body;

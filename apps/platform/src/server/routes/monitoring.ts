@@ -28,20 +28,41 @@ export function monitoringRoutes(app: App, parts: ServerParts): void {
     const { query, time, start, end, step } = request.query;
     const data =
       start !== undefined && end !== undefined
-        ? await monitoring.queryRange(query, start * MS_PER_SECOND, end * MS_PER_SECOND, (step ?? 15) * MS_PER_SECOND)
+        ? await monitoring.queryRange(
+            query,
+            start * MS_PER_SECOND,
+            end * MS_PER_SECOND,
+            (step ?? 15) * MS_PER_SECOND,
+          )
         : await monitoring.query(query, time === undefined ? parts.clock.now() : time * MS_PER_SECOND);
     return { status: 'success', data };
   });
   app.get(
     '/api/v1/logs',
-    { config: { access: { resource: 'logs', action: 'read' } }, schema: { querystring: z.object({ search: z.string().default(''), limit: z.coerce.number().int().min(1).max(10_000).default(100) }) } },
+    {
+      config: { access: { resource: 'logs', action: 'read' } },
+      schema: {
+        querystring: z.object({
+          search: z.string().default(''),
+          limit: z.coerce.number().int().min(1).max(10_000).default(100),
+        }),
+      },
+    },
     async (request) => ({ items: monitoring.searchLogs(request.query) }),
   );
-  app.get('/api/v1/traces/:id', { ...read, schema: { params: z.object({ id: z.string().regex(/^[0-9a-f]{32}$/) }) } }, async (request) => monitoring.correlate(request.params.id));
+  app.get(
+    '/api/v1/traces/:id',
+    { ...read, schema: { params: z.object({ id: z.string().regex(/^[0-9a-f]{32}$/) }) } },
+    async (request) => monitoring.correlate(request.params.id),
+  );
   app.get('/api/v1/anomalies', read, async () => ({ items: await monitoring.anomalies() }));
-  app.get('/api/v1/alerts', { ...read, schema: { querystring: pageQuery } }, async (request) => page((await parts.resources.Alert.list()).items, request.query));
-  app.put('/api/v1/alerts/:name', { ...write, schema: { params: nameParams, body: z.object({ spec: alertSpec }) } }, async (request) =>
-    parts.resources.Alert.apply({ name: request.params.name, spec: request.body.spec }),
+  app.get('/api/v1/alerts', { ...read, schema: { querystring: pageQuery } }, async (request) =>
+    page((await parts.resources.Alert.list()).items, request.query),
+  );
+  app.put(
+    '/api/v1/alerts/:name',
+    { ...write, schema: { params: nameParams, body: z.object({ spec: alertSpec }) } },
+    async (request) => parts.resources.Alert.apply({ name: request.params.name, spec: request.body.spec }),
   );
   app.delete('/api/v1/alerts/:name', { ...write, schema: { params: nameParams } }, async (request, reply) => {
     await parts.resources.Alert.remove(request.params.name);
@@ -56,10 +77,14 @@ export function otlpRoutes(app: App, parts: ServerParts): void {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
     for (const signal of ['traces', 'metrics', 'logs']) {
-      scope.post(`/v1/${signal}`, { config: { access: { resource: 'monitoring', action: 'write' } } }, async (request, reply) => {
-        reply.hijack();
-        await receive(request.raw, reply.raw);
-      });
+      scope.post(
+        `/v1/${signal}`,
+        { config: { access: { resource: 'monitoring', action: 'write' } } },
+        async (request, reply) => {
+          reply.hijack();
+          await receive(request.raw, reply.raw);
+        },
+      );
     }
   });
 }

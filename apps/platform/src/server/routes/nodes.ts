@@ -27,35 +27,65 @@ export function nodeRoutes(app: App, parts: ServerParts): void {
   const nodesWrite = { config: { access: { resource: 'nodes', action: 'write' } } } as const;
   const containersRead = { config: { access: { resource: 'containers', action: 'read' } } } as const;
 
-  app.get('/api/v1/nodes', { ...nodesRead, schema: { querystring: pageQuery } }, async (request) => page((await Node.list()).items, request.query));
+  app.get('/api/v1/nodes', { ...nodesRead, schema: { querystring: pageQuery } }, async (request) =>
+    page((await Node.list()).items, request.query),
+  );
   app.get('/api/v1/nodes/:name', { ...nodesRead, schema: { params: nodeParams } }, async (request, reply) => {
     const node = await Node.get(request.params.name);
     setEtag(reply, node);
     return node;
   });
   for (const verb of ['cordon', 'uncordon', 'drain'] as const) {
-    app.post(`/api/v1/nodes/:name/${verb}`, { ...nodesWrite, schema: { params: nodeParams } }, async (request) => parts.orchestrator[verb](request.params.name));
+    app.post(
+      `/api/v1/nodes/:name/${verb}`,
+      { ...nodesWrite, schema: { params: nodeParams } },
+      async (request) => parts.orchestrator[verb](request.params.name),
+    );
   }
   app.post(
     '/api/v1/nodes/:name/workload-tokens',
-    { ...nodesWrite, schema: { hide: true, params: nodeParams, body: z.object({ container: resourceName, service: resourceName, facilities: z.array(facility) }) } },
+    {
+      ...nodesWrite,
+      schema: {
+        hide: true,
+        params: nodeParams,
+        body: z.object({ container: resourceName, service: resourceName, facilities: z.array(facility) }),
+      },
+    },
     async (request) => {
-      if (request.principal?.type !== 'node') throw new HeptadError('FORBIDDEN', 'only a node gets tokens for its containers');
+      if (request.principal?.type !== 'node')
+        throw new HeptadError('FORBIDDEN', 'only a node gets tokens for its containers');
       return { token: await issueWorkloadToken(parts.security, request.body) };
     },
   );
-  app.get('/api/v1/containers', { ...containersRead, schema: { querystring: pageQuery } }, async (request) => {
-    const { items } = await Container.list();
-    // Environment and files of the template may hold secrets; nobody needs them here.
-    return page(items.map((item) => redactContainer(parts.redactor, item)), request.query);
-  });
-  app.get('/api/v1/containers/:id', { ...containersRead, schema: { params: containerParams } }, async (request) => redactContainer(parts.redactor, await Container.get(request.params.id)));
-  app.get('/api/v1/containers/:id/runtime', { ...containersRead, schema: { params: containerParams } }, async (request) =>
-    parts.agents.inspect(await Container.get(request.params.id)),
+  app.get(
+    '/api/v1/containers',
+    { ...containersRead, schema: { querystring: pageQuery } },
+    async (request) => {
+      const { items } = await Container.list();
+      // Environment and files of the template may hold secrets; nobody needs them here.
+      return page(
+        items.map((item) => redactContainer(parts.redactor, item)),
+        request.query,
+      );
+    },
+  );
+  app.get(
+    '/api/v1/containers/:id',
+    { ...containersRead, schema: { params: containerParams } },
+    async (request) => redactContainer(parts.redactor, await Container.get(request.params.id)),
+  );
+  app.get(
+    '/api/v1/containers/:id/runtime',
+    { ...containersRead, schema: { params: containerParams } },
+    async (request) => parts.agents.inspect(await Container.get(request.params.id)),
   );
   app.get(
     '/api/v1/containers/:id/logs',
-    { config: { access: { resource: 'logs', action: 'read' } }, schema: { params: containerParams, querystring: logQuery } },
+    {
+      config: { access: { resource: 'logs', action: 'read' } },
+      schema: { params: containerParams, querystring: logQuery },
+    },
     async (request, reply) => {
       const agent = await parts.agents.of(request.params.id);
       const query = new URLSearchParams();
@@ -72,18 +102,30 @@ export function nodeRoutes(app: App, parts: ServerParts): void {
       return reply.status(answer.statusCode).type(String(answer.headers['content-type'])).send(answer.body);
     },
   );
-  app.get('/api/v1/containers/:id/stats', { ...containersRead, schema: { params: containerParams } }, async (request, reply) => {
-    const agent = await parts.agents.of(request.params.id);
-    const answer = await httpRequest(`${agent.url}/containers/${request.params.id}/stats`, { headers: { authorization: `Bearer ${agent.token}` } });
-    return reply.status(answer.statusCode).type(String(answer.headers['content-type'])).send(answer.body);
-  });
+  app.get(
+    '/api/v1/containers/:id/stats',
+    { ...containersRead, schema: { params: containerParams } },
+    async (request, reply) => {
+      const agent = await parts.agents.of(request.params.id);
+      const answer = await httpRequest(`${agent.url}/containers/${request.params.id}/stats`, {
+        headers: { authorization: `Bearer ${agent.token}` },
+      });
+      return reply.status(answer.statusCode).type(String(answer.headers['content-type'])).send(answer.body);
+    },
+  );
   app.get(
     '/api/v1/containers/:id/exec',
-    { websocket: true, config: { access: { resource: 'containers', action: 'execute' } }, schema: { params: containerParams } },
+    {
+      websocket: true,
+      config: { access: { resource: 'containers', action: 'execute' } },
+      schema: { params: containerParams },
+    },
     (socket, request) => {
       relayExec(parts, request.params.id, socket).catch((error: unknown) => {
         const problem = toProblem(error);
-        socket.send(JSON.stringify({ error: { code: problem.code, message: problem.detail, hint: problem.hint } }));
+        socket.send(
+          JSON.stringify({ error: { code: problem.code, message: problem.detail, hint: problem.hint } }),
+        );
         socket.close();
       });
     },
@@ -102,7 +144,9 @@ async function relayExec(parts: ServerParts, container: string, client: WebSocke
   };
   client.on('message', hold);
   const agent = await parts.agents.of(container);
-  const upstream = new WebSocket(`${agent.url.replace(/^http/, 'ws')}/containers/${container}/exec`, { headers: { authorization: `Bearer ${agent.token}` } });
+  const upstream = new WebSocket(`${agent.url.replace(/^http/, 'ws')}/containers/${container}/exec`, {
+    headers: { authorization: `Bearer ${agent.token}` },
+  });
   upstream.on('open', () => {
     client.off('message', hold);
     for (const frame of early) upstream.send(frame);
@@ -111,7 +155,14 @@ async function relayExec(parts: ServerParts, container: string, client: WebSocke
   upstream.on('message', (data) => client.send(String(data)));
   upstream.on('close', () => client.close());
   upstream.on('error', (error) => {
-    client.send(JSON.stringify({ error: { code: 'UNAVAILABLE', message: `the agent of this container does not answer: ${error.message}` } }));
+    client.send(
+      JSON.stringify({
+        error: {
+          code: 'UNAVAILABLE',
+          message: `the agent of this container does not answer: ${error.message}`,
+        },
+      }),
+    );
     client.close();
   });
   client.on('close', () => upstream.close());

@@ -15,13 +15,30 @@ export function operationRoutes(app: App, parts: ServerParts): void {
   const drRead = { config: { access: { resource: 'dr', action: 'read' } } } as const;
   const idParams = z.object({ id: z.string() });
 
-  app.get('/api/v1/quota', { ...quotaRead, schema: { querystring: pageQuery } }, async (request) => page((await parts.resources.Quota.list()).items, request.query));
+  app.get('/api/v1/quota', { ...quotaRead, schema: { querystring: pageQuery } }, async (request) =>
+    page((await parts.resources.Quota.list()).items, request.query),
+  );
   app.post(
     '/api/v1/quota/adjust',
-    { ...quotaWrite, schema: { body: z.object({ strategy: z.string().min(1), service: z.string().optional(), dryRun: z.boolean().default(false) }) } },
+    {
+      ...quotaWrite,
+      schema: {
+        body: z.object({
+          strategy: z.string().min(1),
+          service: z.string().optional(),
+          dryRun: z.boolean().default(false),
+        }),
+      },
+    },
     async (request) => {
       const { strategy, service, dryRun } = request.body;
-      return { adjustments: await adjustQuota(parts, { strategy, dryRun, ...(service === undefined ? {} : { service }) }) };
+      return {
+        adjustments: await adjustQuota(parts, {
+          strategy,
+          dryRun,
+          ...(service === undefined ? {} : { service }),
+        }),
+      };
     },
   );
 
@@ -29,18 +46,32 @@ export function operationRoutes(app: App, parts: ServerParts): void {
   app.get('/api/v1/dr/explain', drRead, async () => ({ sentences: await parts.dr.explain() }));
 
   app.get('/api/v1/chaos/experiments', chaosRead, async () => ({ items: parts.chaos.list() }));
-  app.post('/api/v1/chaos/experiments', { ...chaosExecute, schema: { body: z.object({ source: z.string().min(1).max(262_144) }) } }, async (request, reply) => {
-    const state = await parts.chaos.start(request.body.source);
-    return reply.status(202).send(state);
-  });
-  app.get('/api/v1/chaos/experiments/:id', { ...chaosRead, schema: { params: idParams } }, async (request) => parts.chaos.get(request.params.id));
+  app.post(
+    '/api/v1/chaos/experiments',
+    { ...chaosExecute, schema: { body: z.object({ source: z.string().min(1).max(262_144) }) } },
+    async (request, reply) => {
+      const state = await parts.chaos.start(request.body.source);
+      return reply.status(202).send(state);
+    },
+  );
+  app.get('/api/v1/chaos/experiments/:id', { ...chaosRead, schema: { params: idParams } }, async (request) =>
+    parts.chaos.get(request.params.id),
+  );
   app.post('/api/v1/chaos/abort', chaosExecute, async () => parts.chaos.abort());
   app.get(
     '/api/v1/chaos/reports/:id',
-    { ...chaosRead, schema: { params: idParams, querystring: z.object({ format: z.enum(['json', 'html']).default('json') }) } },
+    {
+      ...chaosRead,
+      schema: {
+        params: idParams,
+        querystring: z.object({ format: z.enum(['json', 'html']).default('json') }),
+      },
+    },
     async (request, reply) => {
       const report = await parts.chaos.report(request.params.id);
-      return request.query.format === 'html' ? reply.type('text/html; charset=utf-8').send(report.html) : report.json;
+      return request.query.format === 'html'
+        ? reply.type('text/html; charset=utf-8').send(report.html)
+        : report.json;
     },
   );
 }

@@ -1,6 +1,12 @@
 // /services and /plan: what should run.
 
-import { networkPolicySpec, resourceName, type ServiceResource, serviceSpec, trafficRuleSpec } from '@heptad/core';
+import {
+  networkPolicySpec,
+  resourceName,
+  type ServiceResource,
+  serviceSpec,
+  trafficRuleSpec,
+} from '@heptad/core';
 import { z } from 'zod';
 import type { App } from '../app.ts';
 import { ifRevisionOf, setEtag } from '../etag.ts';
@@ -38,43 +44,80 @@ export function serviceRoutes(app: App, parts: ServerParts): void {
   }));
   app.get('/api/v1/services/:name/history', { ...read, schema: { params: nameParams } }, async (request) => ({
     // Environment and files of old specs may hold secrets: history shows what tells versions apart.
-    items: (await parts.orchestrator.history(request.params.name)).map(({ spec, ...record }) => ({ ...record, version: spec.version, image: spec.image })),
+    items: (await parts.orchestrator.history(request.params.name)).map(({ spec, ...record }) => ({
+      ...record,
+      version: spec.version,
+      image: spec.image,
+    })),
   }));
-  app.put('/api/v1/services/:name', { ...write, schema: { params: nameParams, body: serviceBody } }, async (request, reply) => {
-    const { name } = request.params;
-    const { labels } = request.body;
-    const spec = restoreSecrets(request.body.spec, (await Service.find(name))?.spec);
-    const service = await parts.orchestrator.deploy(name, spec, { labels, ...ifRevisionOf(request) });
-    setEtag(reply, service);
-    return shown(service);
-  });
-  app.delete('/api/v1/services/:name', { ...write, schema: { params: nameParams } }, async (request, reply) => {
-    await parts.orchestrator.remove(request.params.name);
-    return reply.status(202).send({ message: `service ${request.params.name} is being removed` });
-  });
-  app.post('/api/v1/services/:name/scale', { ...write, schema: { params: nameParams, body: z.object({ replicas: z.number().int().min(0).max(10_000) }) } }, async (request) => {
-    return shown(await parts.orchestrator.scale(request.params.name, request.body.replicas));
-  });
-  app.post('/api/v1/services/:name/rollback', { ...write, schema: { params: nameParams } }, async (request) => {
-    return shown(await parts.orchestrator.rollback(request.params.name));
-  });
+  app.put(
+    '/api/v1/services/:name',
+    { ...write, schema: { params: nameParams, body: serviceBody } },
+    async (request, reply) => {
+      const { name } = request.params;
+      const { labels } = request.body;
+      const spec = restoreSecrets(request.body.spec, (await Service.find(name))?.spec);
+      const service = await parts.orchestrator.deploy(name, spec, { labels, ...ifRevisionOf(request) });
+      setEtag(reply, service);
+      return shown(service);
+    },
+  );
+  app.delete(
+    '/api/v1/services/:name',
+    { ...write, schema: { params: nameParams } },
+    async (request, reply) => {
+      await parts.orchestrator.remove(request.params.name);
+      return reply.status(202).send({ message: `service ${request.params.name} is being removed` });
+    },
+  );
+  app.post(
+    '/api/v1/services/:name/scale',
+    {
+      ...write,
+      schema: { params: nameParams, body: z.object({ replicas: z.number().int().min(0).max(10_000) }) },
+    },
+    async (request) => {
+      return shown(await parts.orchestrator.scale(request.params.name, request.body.replicas));
+    },
+  );
+  app.post(
+    '/api/v1/services/:name/rollback',
+    { ...write, schema: { params: nameParams } },
+    async (request) => {
+      return shown(await parts.orchestrator.rollback(request.params.name));
+    },
+  );
   for (const verb of ['pause', 'resume'] as const) {
-    app.post(`/api/v1/services/:name/${verb}`, { ...write, schema: { params: nameParams } }, async (request) => shown(await parts.orchestrator[verb](request.params.name)));
+    app.post(
+      `/api/v1/services/:name/${verb}`,
+      { ...write, schema: { params: nameParams } },
+      async (request) => shown(await parts.orchestrator[verb](request.params.name)),
+    );
   }
   app.post('/api/v1/plan', { ...read, schema: { body: manifest } }, async (request) => {
     const changes: { object: string; change: 'create' | 'update' | 'none'; because: string }[] = [];
-    const compare = async (object: string, spec: unknown, find: () => Promise<{ spec: unknown } | undefined>): Promise<void> => {
+    const compare = async (
+      object: string,
+      spec: unknown,
+      find: () => Promise<{ spec: unknown } | undefined>,
+    ): Promise<void> => {
       const current = await find();
       if (current === undefined) changes.push({ object, change: 'create', because: 'there is none yet' });
       else {
         const differences = differencesOf(current.spec, spec);
-        changes.push(differences.length === 0 ? { object, change: 'none', because: 'as wanted' } : { object, change: 'update', because: differences.join('; ') });
+        changes.push(
+          differences.length === 0
+            ? { object, change: 'none', because: 'as wanted' }
+            : { object, change: 'update', because: differences.join('; ') },
+        );
       }
     };
-    for (const { name, spec } of request.body.policies) await compare(`NetworkPolicy/${name}`, spec, () => NetworkPolicy.find(name));
-    for (const { name, spec } of request.body.routes) await compare(`TrafficRule/${name}`, spec, () => TrafficRule.find(name));
+    for (const { name, spec } of request.body.policies)
+      await compare(`NetworkPolicy/${name}`, spec, () => NetworkPolicy.find(name));
+    for (const { name, spec } of request.body.routes)
+      await compare(`TrafficRule/${name}`, spec, () => TrafficRule.find(name));
     for (const { name, spec } of request.body.services) {
-        await compare(`Service/${name}`, spec, () => Service.find(name));
+      await compare(`Service/${name}`, spec, () => Service.find(name));
     }
     return { changes };
   });
@@ -87,7 +130,9 @@ export function differencesOf(before: unknown, after: unknown, path = ''): strin
   if (JSON.stringify(before) === JSON.stringify(after)) return [];
   if (isPlainObject(before) && isPlainObject(after)) {
     const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
-    return keys.flatMap((key) => differencesOf(before[key], after[key], path === '' ? key : `${path}.${key}`)).slice(0, MAX_DIFFERENCES);
+    return keys
+      .flatMap((key) => differencesOf(before[key], after[key], path === '' ? key : `${path}.${key}`))
+      .slice(0, MAX_DIFFERENCES);
   }
   return [`${path}: ${show(before, path)} -> ${show(after, path)}`];
 }

@@ -7,7 +7,11 @@ import type { App } from '../app.ts';
 import type { ServerParts } from '../parts.ts';
 
 const objectParams = z.object({ bucket: z.string(), '*': z.string().min(1) });
-const listQuery = z.object({ prefix: z.string().optional(), cursor: z.string().optional(), limit: z.coerce.number().int().min(1).max(1000).default(1000) });
+const listQuery = z.object({
+  prefix: z.string().optional(),
+  cursor: z.string().optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(1000),
+});
 
 /** The largest object over this API. */
 const OBJECT_LIMIT_BYTES = 64 * 1024 * 1024;
@@ -17,7 +21,11 @@ function consistencyOf(request: FastifyRequest): { consistency?: (typeof CONSIST
   const header = request.headers['x-heptad-consistency'];
   if (header === undefined) return {};
   const level = CONSISTENCY_LEVELS.find((one) => one === header);
-  if (level === undefined) throw invalidArgument(`x-heptad-consistency "${String(header)}" is not known`, `use one of ${CONSISTENCY_LEVELS.join(', ')}`);
+  if (level === undefined)
+    throw invalidArgument(
+      `x-heptad-consistency "${String(header)}" is not known`,
+      `use one of ${CONSISTENCY_LEVELS.join(', ')}`,
+    );
   return { consistency: level };
 }
 
@@ -31,7 +39,9 @@ function conditionsOf(request: FastifyRequest): { ifMatch?: string; ifNoneMatch?
 
 function metadataOf(request: FastifyRequest): Record<string, string> {
   const entries = Object.entries(request.headers).filter(([name]) => name.startsWith(METADATA_PREFIX));
-  return Object.fromEntries(entries.map(([name, value]) => [name.slice(METADATA_PREFIX.length), String(value)]));
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name.slice(METADATA_PREFIX.length), String(value)]),
+  );
 }
 
 function setObjectHeaders(reply: FastifyReply, info: ObjectInfo): void {
@@ -46,44 +56,90 @@ export function storageRoutes(app: App, parts: ServerParts): void {
   const read = { config: { access: { resource: 'storage', action: 'read' } } } as const;
   const write = { config: { access: { resource: 'storage', action: 'write' } } } as const;
 
-  app.get('/api/v1/storage', { config: { access: { resource: 'storage-status', action: 'read' } } }, async () => parts.storage.status());
-  app.post('/api/v1/storage/repair', { config: { access: { resource: 'storage-status', action: 'execute' } } }, async () => parts.storage.repair());
-  app.get('/api/v1/storage/:bucket', { ...read, schema: { params: z.object({ bucket: z.string() }), querystring: listQuery } }, async (request) => {
-    const { prefix, cursor, limit } = request.query;
-    const items: ObjectInfo[] = [];
-    for await (const info of parts.storage.objects().list(request.params.bucket, { limit, ...(prefix === undefined ? {} : { prefix }), ...(cursor === undefined ? {} : { after: cursor }) })) items.push(info);
-    const last = items.length === limit ? items.at(-1) : undefined;
-    return last === undefined ? { items } : { items, nextCursor: last.key };
-  });
+  app.get(
+    '/api/v1/storage',
+    { config: { access: { resource: 'storage-status', action: 'read' } } },
+    async () => parts.storage.status(),
+  );
+  app.post(
+    '/api/v1/storage/repair',
+    { config: { access: { resource: 'storage-status', action: 'execute' } } },
+    async () => parts.storage.repair(),
+  );
+  app.get(
+    '/api/v1/storage/:bucket',
+    { ...read, schema: { params: z.object({ bucket: z.string() }), querystring: listQuery } },
+    async (request) => {
+      const { prefix, cursor, limit } = request.query;
+      const items: ObjectInfo[] = [];
+      for await (const info of parts.storage.objects().list(request.params.bucket, {
+        limit,
+        ...(prefix === undefined ? {} : { prefix }),
+        ...(cursor === undefined ? {} : { after: cursor }),
+      }))
+        items.push(info);
+      const last = items.length === limit ? items.at(-1) : undefined;
+      return last === undefined ? { items } : { items, nextCursor: last.key };
+    },
+  );
   app.register(async (scope) => {
     // Objects are bytes: no content type is parsed here, and the limit is the object's, not a JSON body's.
     scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: OBJECT_LIMIT_BYTES }, (_request, body, done) => done(null, body));
+    scope.addContentTypeParser(
+      '*',
+      { parseAs: 'buffer', bodyLimit: OBJECT_LIMIT_BYTES },
+      (_request, body, done) => done(null, body),
+    );
     const objects = scope.withTypeProvider<import('fastify-type-provider-zod').ZodTypeProvider>();
-    objects.put('/api/v1/storage/:bucket/*', { ...write, bodyLimit: OBJECT_LIMIT_BYTES, schema: { params: objectParams } }, async (request, reply) => {
-      const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-      const info = await parts.storage.objects().put(request.params.bucket, request.params['*'], body, {
-        ...consistencyOf(request),
-        ...conditionsOf(request),
-        metadata: metadataOf(request),
-      });
-      setObjectHeaders(reply, info);
-      return info;
-    });
-    objects.get('/api/v1/storage/:bucket/*', { ...read, exposeHeadRoute: false, schema: { params: objectParams } }, async (request, reply) => {
-      const { info, body } = await parts.storage.objects().get(request.params.bucket, request.params['*'], consistencyOf(request));
-      setObjectHeaders(reply, info);
-      return reply.type('application/octet-stream').send(Buffer.from(body.buffer, body.byteOffset, body.byteLength));
-    });
-    objects.head('/api/v1/storage/:bucket/*', { ...read, schema: { params: objectParams } }, async (request, reply) => {
-      const info = await parts.storage.objects().head(request.params.bucket, request.params['*'], consistencyOf(request));
-      setObjectHeaders(reply, info);
-      reply.header('content-length', String(info.sizeBytes));
-      return reply.send();
-    });
-    objects.delete('/api/v1/storage/:bucket/*', { ...write, schema: { params: objectParams } }, async (request, reply) => {
-      await parts.storage.objects().delete(request.params.bucket, request.params['*'], { ...consistencyOf(request), ...conditionsOf(request) });
-      return reply.status(204).send();
-    });
+    objects.put(
+      '/api/v1/storage/:bucket/*',
+      { ...write, bodyLimit: OBJECT_LIMIT_BYTES, schema: { params: objectParams } },
+      async (request, reply) => {
+        const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+        const info = await parts.storage.objects().put(request.params.bucket, request.params['*'], body, {
+          ...consistencyOf(request),
+          ...conditionsOf(request),
+          metadata: metadataOf(request),
+        });
+        setObjectHeaders(reply, info);
+        return info;
+      },
+    );
+    objects.get(
+      '/api/v1/storage/:bucket/*',
+      { ...read, exposeHeadRoute: false, schema: { params: objectParams } },
+      async (request, reply) => {
+        const { info, body } = await parts.storage
+          .objects()
+          .get(request.params.bucket, request.params['*'], consistencyOf(request));
+        setObjectHeaders(reply, info);
+        return reply
+          .type('application/octet-stream')
+          .send(Buffer.from(body.buffer, body.byteOffset, body.byteLength));
+      },
+    );
+    objects.head(
+      '/api/v1/storage/:bucket/*',
+      { ...read, schema: { params: objectParams } },
+      async (request, reply) => {
+        const info = await parts.storage
+          .objects()
+          .head(request.params.bucket, request.params['*'], consistencyOf(request));
+        setObjectHeaders(reply, info);
+        reply.header('content-length', String(info.sizeBytes));
+        return reply.send();
+      },
+    );
+    objects.delete(
+      '/api/v1/storage/:bucket/*',
+      { ...write, schema: { params: objectParams } },
+      async (request, reply) => {
+        await parts.storage.objects().delete(request.params.bucket, request.params['*'], {
+          ...consistencyOf(request),
+          ...conditionsOf(request),
+        });
+        return reply.status(204).send();
+      },
+    );
   });
 }
