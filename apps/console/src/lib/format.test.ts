@@ -18,6 +18,8 @@ describe('formatting', () => {
     [formatBytes(1024 ** 6 * 5), '5120 PiB'],
     [formatBytes(Number.NaN), '–'],
     [formatCpu(250), '0.25 cores'],
+    [formatCpu(3), '< 0.01 cores'],
+    [formatCpu(0), '0 cores'],
     [formatCpu(1000), '1 core'],
     [formatCpu(31_500), '31.5 cores'],
     [formatPercent(0.0042), '0.42 %'],

@@ -19,6 +19,7 @@ export function formatBytes(bytes: number): string {
 export function formatCpu(cpuMillis: number): string {
   if (!Number.isFinite(cpuMillis)) return '–';
   const cores = cpuMillis / 1000;
+  if (cores > 0 && cores < 0.01) return '< 0.01 cores';
   return `${trimmed(cores, cores >= 10 ? 1 : 2)} ${cores === 1 ? 'core' : 'cores'}`;
 }
 

@@ -10,6 +10,8 @@ interface ChartProps {
   readonly title: string;
   readonly columns: Columns;
   readonly format: (value: number) => string;
+  /** The stretch of time drawn, up to the newest point: also when the data begins later. */
+  readonly seconds: number;
   /** Changes when the colours do. */
   readonly paint: number;
 }
@@ -23,7 +25,12 @@ function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function optionsOf(columns: Columns, format: (value: number) => string, width: number): uPlot.Options {
+function optionsOf(
+  columns: Columns,
+  format: (value: number) => string,
+  seconds: number,
+  width: number,
+): uPlot.Options {
   const axis = {
     stroke: colour('--text-muted'),
     grid: { stroke: colour('--line'), width: 1 },
@@ -36,7 +43,10 @@ function optionsOf(columns: Columns, format: (value: number) => string, width: n
     padding: [8, 8, 0, 0],
     cursor: { sync: { key: 'heptad' }, points: { size: 6 }, drag: { x: false, y: false } },
     legend: { live: true },
-    scales: { y: { range: (_chart, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: {
+      x: { range: (_chart, _first, last) => [last - seconds, last] },
+      y: { range: (_chart, _low, high) => [0, high > 0 ? high * 1.1 : 1] },
+    },
     axes: [
       {
         ...axis,
@@ -75,7 +85,7 @@ function optionsOf(columns: Columns, format: (value: number) => string, width: n
 }
 
 /** A chart, or a sentence when there is nothing to draw. */
-export function Chart({ title, columns, format, paint }: ChartProps) {
+export function Chart({ title, columns, format, seconds, paint }: ChartProps) {
   const holder = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot>(undefined);
   const names = columns.series.map((series) => series.label).join('\n');
@@ -91,7 +101,7 @@ export function Chart({ title, columns, format, paint }: ChartProps) {
     const element = holder.current;
     if (element === null || names === '') return;
     const { columns: shown, data: points, format: text } = newest.current;
-    const made = new uPlot(optionsOf(shown, text, element.clientWidth), points, element);
+    const made = new uPlot(optionsOf(shown, text, seconds, element.clientWidth), points, element);
     chart.current = made;
     const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
     resize.observe(element);
@@ -100,7 +110,7 @@ export function Chart({ title, columns, format, paint }: ChartProps) {
       made.destroy();
       chart.current = undefined;
     };
-  }, [names, paint]);
+  }, [names, seconds, paint]);
 
   useEffect(() => chart.current?.setData(data), [data]);
 

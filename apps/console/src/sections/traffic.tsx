@@ -107,17 +107,25 @@ export function TrafficCharts({
       <DataStates data={data} problem={problem}>
         {(traffic) => (
           <div className="charts">
-            <Chart title="Requests per second" columns={traffic.rate} format={formatRate} paint={paint} />
+            <Chart
+              title="Requests per second"
+              columns={traffic.rate}
+              format={formatRate}
+              seconds={range.seconds}
+              paint={paint}
+            />
             <Chart
               title={service === undefined ? 'Latency, 99th percentile' : 'Latency'}
               columns={traffic.latency}
               format={formatSeconds}
+              seconds={range.seconds}
               paint={paint}
             />
             <Chart
               title="Share of failed requests (5xx)"
               columns={traffic.errors}
               format={formatPercent}
+              seconds={range.seconds}
               paint={paint}
             />
           </div>
