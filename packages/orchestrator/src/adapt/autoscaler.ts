@@ -55,7 +55,8 @@ export function decideReplicas(
   const { current, perReplica, at } = seen;
   const bound = (replicas: number): number => Math.min(target.max, Math.max(target.min, replicas));
   const ratio = perReplica / target.target;
-  const steady = Math.abs(ratio - 1) <= AUTOSCALE_TOLERANCE;
+  // 110 / 100 - 1 is a little more than 0.1 in binary floating point.
+  const steady = Math.abs(ratio - 1) <= AUTOSCALE_TOLERANCE + 1e-9;
   const wanted = bound(steady ? current : Math.ceil(current * ratio));
   const history = [
     ...seen.history.filter((past) => at - past.at < AUTOSCALE_DOWN_STABILISATION_MS),

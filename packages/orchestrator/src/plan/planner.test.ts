@@ -236,6 +236,8 @@ describe('a plan', () => {
       [
         "drain-container Container/default/web-1-b39ce3: web-1-b39ce3 runs an older revision; it gets no new traffic for 1000 ms before it stops",
         "set-endpoint Endpoint/default/web-1-b39ce3: web-1-b39ce3 is about to stop",
+        "create-container Container/default/web-1-ebd619: the spec of web changed: web-1-ebd619 runs the new one",
+        "bind-container Container/default/web-1-ebd619: node n1 fits web-1-ebd619 best",
         "report-service Service/default/web: 2 of 2 replicas are ready",
       ]
     `);

@@ -2,7 +2,7 @@
 
 import type { ContainerResource, Instant, ServiceResource, ServiceSpec } from '@heptad/core';
 import { AGENT_FINALIZER, canonicalJson, containerName, derivedUuid, liveParts } from './identity.ts';
-import { type Emit, lastGoodRevision, latestRevision } from './rollout.ts';
+import { type Emit, lastGoodRevision } from './rollout.ts';
 import type { Draft } from './state.ts';
 import { isAvailable, isPaused, type ServiceView, viewService } from './view.ts';
 
@@ -15,8 +15,11 @@ export interface ReplicaOptions {
   readonly drainMs: number;
 }
 
-/** Replicas created for one service in one plan: a huge scale-up goes in rounds, so that others get their turn. */
-const CREATE_LIMIT = 200;
+/**
+ * Removing replicas that do not serve makes room for new ones, which may let others go. Each round takes at least one
+ * of `maxUnavailable`; what is left after so many is for the next plan.
+ */
+const ROUND_LIMIT = 100;
 
 function objectOf(container: ContainerResource): string {
   return `Container/${container.namespace}/${container.name}`;
@@ -40,6 +43,24 @@ export function planReplicas(
     }
     return;
   }
+  for (let round = 0; round < ROUND_LIMIT; round += 1) {
+    let moved = false;
+    planRound(draft, service, now, options, (step) => {
+      moved = true;
+      emit(step);
+    });
+    if (!moved) return;
+  }
+}
+
+function planRound(
+  draft: Draft,
+  service: ServiceResource,
+  now: Instant,
+  options: ReplicaOptions,
+  emit: Emit,
+): void {
+  const view = viewService(draft, service);
   const { minReadyMs } = service.spec.update;
   const available = (container: ContainerResource): boolean => isAvailable(container, minReadyMs, now);
   const created = createMissing(draft, view, now, emit);
@@ -91,7 +112,7 @@ function createMissing(draft: Draft, view: ServiceView, now: Instant, emit: Emit
   const surge = maxSurge === 0 && maxUnavailable === 0 ? 1 : maxSurge;
   const room =
     outdated.length === 0 ? missing : service.spec.replicas + surge - current.length - outdated.length;
-  const count = Math.min(missing, room, CREATE_LIMIT);
+  const count = Math.min(missing, room);
   if (count <= 0) return 0;
   const { spec, hash } = templateFor(draft, view);
   const taken = new Set(current.map((container) => container.spec.slot));
@@ -321,9 +342,4 @@ function byRemovalOrder(draft: Draft, containers: readonly ContainerResource[]):
       return a.container.name < b.container.name ? -1 : 1;
     })
     .map(({ container }) => container);
-}
-
-/** The revision number shown with a service; 0 before its first plan. */
-export function revisionNumber(draft: Draft, service: string): number {
-  return latestRevision(draft, service)?.number ?? 0;
 }
