@@ -1,11 +1,14 @@
 // What users must not notice: a storage node that dies, freezes, or whose disk lies.
-import { readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { isHeptadError } from '@heptad/core';
 import { describe, expect, it } from 'vitest';
 import type { DistributedStorage } from '../src/index.ts';
 import { eventually, fileOf, flipBit, TestCluster } from './support/cluster.ts';
 
+const run = promisify(execFile);
 const text = (body: Uint8Array): string => Buffer.from(body).toString();
 
 /** Writes numbered objects until stopped; remembers what was acknowledged. */
@@ -187,6 +190,27 @@ describe('three storage nodes', () => {
     await storage.put('blobs', 'second', 'x'.repeat(60_000));
     await expect(storage.get('blobs', 'first')).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' });
   });
+
+  it.skipIf(process.getuid?.() !== 0)(
+    'say INSUFFICIENT_SPACE when the disk itself is full, and go on',
+    async () => {
+      await using cluster = await TestCluster.start([]);
+      await using mounts = new AsyncDisposableStack();
+      for (const id of ['a', 'b', 'c']) {
+        const path = join(cluster.root, id);
+        await mkdir(path);
+        await run('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', path]);
+        mounts.defer(async () => void (await run('umount', ['-l', path])));
+        await cluster.addProcess(id);
+      }
+      const storage = cluster.client();
+      await storage.put('blobs', 'small', 'x');
+      const big = 'x'.repeat(3 * 1024 * 1024);
+      await expect(storage.put('blobs', 'big', big)).rejects.toMatchObject({ code: 'INSUFFICIENT_SPACE' });
+      await storage.put('blobs', 'small', 'y');
+      expect(text((await storage.get('blobs', 'small')).body)).toBe('y');
+    },
+  );
 
   it('turn away a wrong token', async () => {
     await using cluster = await TestCluster.start(['a', 'b', 'c']);

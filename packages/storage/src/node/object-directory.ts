@@ -1,6 +1,6 @@
 // A node's directory of object files: written so that what was acknowledged survives power loss, verified when read.
 
-import { type Disk, errorMessage, type Random } from '@heptad/core';
+import { type Disk, errorMessage, isHeptadError, type Random } from '@heptad/core';
 import { StorageError } from '../errors.ts';
 import { isTag, type Tag, ZERO_TAG } from '../model/tag.ts';
 import { type ObjectId, objectId, type VersionHeader } from '../model/version.ts';
@@ -251,13 +251,13 @@ function partitionName(partition: number): string {
 }
 
 function spaceError(error: unknown): StorageError | undefined {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return undefined;
+  if (!isHeptadError(error, 'DISK_FULL')) return undefined;
   return new StorageError(
     'INSUFFICIENT_SPACE',
-    `cannot write an object: the disk is full (${errorMessage(error)})`,
+    `cannot write an object: the disk is full (${error.message})`,
     {
       cause: error,
+      hint: 'free space on that disk; capacityBytes should be less than the disk has',
     },
   );
 }
