@@ -1,29 +1,31 @@
 // The built console in a real browser, against a server that answers as the platform does.
 
-import { execFileSync } from 'node:child_process';
-import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { browserInstalled, launchBrowser } from './browser.ts';
+import { buildConsole } from './build.ts';
 import { type FixtureServer, PASSWORD, serveFixture } from './fixture-server.ts';
 
-const ROOT = join(import.meta.dirname, '..');
 // With CI=true a missing browser is a failure, elsewhere the tests are skipped.
 const runnable = browserInstalled || process.env.CI === 'true';
 
 describe.skipIf(!runnable)('the console in Chromium', () => {
   let browser: Browser;
+  let build: ReturnType<typeof buildConsole>;
   beforeAll(async () => {
-    execFileSync(join(ROOT, 'node_modules', '.bin', 'vite'), ['build', '--logLevel', 'error'], { cwd: ROOT });
+    build = buildConsole();
     browser = await launchBrowser();
   });
-  afterAll(() => browser?.close());
+  afterAll(async () => {
+    await browser?.close();
+    build?.[Symbol.dispose]();
+  });
 
   /** A page on a fresh platform. Fails the test for any script error or request to elsewhere. */
   async function opened(
     change: (server: FixtureServer) => void = () => {},
   ): Promise<{ page: Page; server: FixtureServer }> {
-    const server = await serveFixture();
+    const server = await serveFixture(build.directory);
     change(server);
     const page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
     const errors: string[] = [];

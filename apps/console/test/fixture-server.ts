@@ -5,7 +5,6 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { extname, join } from 'node:path';
 import { fixture, type Mood } from './fixture.ts';
 
-const DIST = join(import.meta.dirname, '..', 'dist');
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript',
@@ -32,13 +31,13 @@ export interface FixtureServer extends AsyncDisposable {
   roles: string[];
 }
 
-/** Starts on a free port. */
-export async function serveFixture(): Promise<FixtureServer> {
+/** Serves the build in `directory` on a free port. */
+export async function serveFixture(directory: string): Promise<FixtureServer> {
   const streams = new Set<ServerResponse>();
   const server = createServer((request, response) => {
     if (fixtureServer.away) response.socket?.destroy();
     else {
-      answer(fixtureServer, streams, request, response).catch(() => {
+      answer(fixtureServer, directory, streams, request, response).catch(() => {
         if (!response.headersSent) response.writeHead(500);
         response.end();
       });
@@ -84,13 +83,15 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
 
 async function answer(
   state: FixtureServer,
+  directory: string,
   streams: Set<ServerResponse>,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://fixture');
   const path = url.pathname;
-  if (!path.startsWith('/api/')) return sendFile(path === '/' ? '/index.html' : path, response);
+  if (!path.startsWith('/api/'))
+    return sendFile(join(directory, path === '/' ? 'index.html' : path), response);
   if (path === '/api/v1/auth/login') {
     const { username, password } = JSON.parse(await bodyOf(request));
     if (password !== PASSWORD) {
@@ -138,7 +139,7 @@ async function answer(
 }
 
 async function sendFile(path: string, response: ServerResponse): Promise<void> {
-  const data = await readFile(join(DIST, path)).catch(() => undefined);
+  const data = await readFile(path).catch(() => undefined);
   response.writeHead(data === undefined ? 404 : 200, {
     'content-type': TYPES[extname(path)] ?? 'application/octet-stream',
   });

@@ -4,11 +4,13 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { launchBrowser } from './browser.ts';
+import { buildConsole } from './build.ts';
 import { PASSWORD, serveFixture } from './fixture-server.ts';
 
 const directory = process.argv[2] ?? 'screenshots';
 await mkdir(directory, { recursive: true });
-await using server = await serveFixture();
+using build = buildConsole();
+await using server = await serveFixture(build.directory);
 const browser = await launchBrowser();
 
 async function open(colorScheme: 'light' | 'dark', width: number, height = 1000): Promise<Page> {
