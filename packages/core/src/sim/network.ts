@@ -185,9 +185,12 @@ export class SimHost implements Network {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => reject(signal?.reason);
       signal?.addEventListener('abort', onAbort, { once: true });
+      // On the process's own time: an abort that fell due before the answer must still find its listener.
       const settle = (run: () => void): void => {
-        signal?.removeEventListener('abort', onAbort);
-        this.process.whenRunning(run);
+        this.process.whenRunning(() => {
+          signal?.removeEventListener('abort', onAbort);
+          run();
+        });
       };
       const to = host?.name ?? address;
       this.#insist(
