@@ -257,6 +257,23 @@ describe('a plan', () => {
     ]);
   });
 
+  it('for limits changed after a rollout keeps them when that revision is gone back to', () => {
+    const cluster = new SimulatedCluster([node('n1')]);
+    const limited = { ...spec().resources, limits: { cpuMillis: 300 } };
+    cluster.deploy('web', spec());
+    cluster.settle();
+    cluster.deploy('web', spec({ resources: limited }));
+    cluster.settle();
+    cluster.deploy('web', spec({ image: 'web:broken', resources: limited }));
+    for (let round = 0; round < 12; round += 1) {
+      cluster.beat(['n1']);
+      cluster.plan();
+      cluster.act((one) => (one.spec.template.image === 'web:broken' && !one.deletedAt ? 'fail' : 'ready'));
+      cluster.now += 500;
+    }
+    expect(cluster.state.services.get('web')?.spec).toMatchObject({ image: 'web:1', resources: limited });
+  });
+
   it('for a removed service ends with nothing left', () => {
     const cluster = new SimulatedCluster([node('n1')]);
     cluster.deploy('web', spec());

@@ -1,6 +1,7 @@
 // The rollout of a changed spec: begun, completed, given up, rolled back.
 
-import type { Instant, ServiceResource } from '@heptad/core';
+import type { Instant, ServiceResource, ServiceSpec } from '@heptad/core';
+import { canonicalJson } from './identity.ts';
 import type { ClusterState, Draft, RevisionRecord } from './state.ts';
 import type { OrchestratorStep, Rollout } from './steps.ts';
 import { isAvailable, type ServiceView, viewService } from './view.ts';
@@ -79,7 +80,10 @@ function recordRevision(draft: Draft, view: ServiceView, now: Instant, emit: Emi
   const { service, hash } = view;
   const records = draft.revisions.get(service.name) ?? [];
   const latest = records.at(-1);
-  if (latest?.templateHash === hash) return;
+  if (latest?.templateHash === hash) {
+    refreshRevision(latest, service, emit);
+    return;
+  }
   const number = (latest?.number ?? 0) + 1;
   const wasGood = records.some((record) => record.templateHash === hash && record.outcome === 'good');
   emit({
@@ -110,6 +114,18 @@ function recordRevision(draft: Draft, view: ServiceView, now: Instant, emit: Emi
       payload: { service: service.name, number: record.number },
     });
   }
+}
+
+/** Limits and the like change without a new revision; going back to this one later must not take them back. */
+function refreshRevision(latest: RevisionRecord, service: ServiceResource, emit: Emit): void {
+  const text = (spec: ServiceSpec): string => canonicalJson({ ...spec, replicas: 0 });
+  if (text(latest.spec) === text(service.spec)) return;
+  emit({
+    op: 'record-revision',
+    object: objectOf(service),
+    because: `the spec of ${service.name} changed in what running replicas take over live`,
+    payload: { service: service.name, record: { ...latest, spec: service.spec } },
+  });
 }
 
 /** All wanted replicas are available and nothing of an older template is left. */
