@@ -41,7 +41,7 @@ export class ClientCluster {
   /**
    * An endpoint for an attempt, waiting a little when there is none.
    *
-   * Errors: `NO_ENDPOINT`, `CIRCUIT_OPEN`, `OVERLOADED` (all retryable).
+   * Errors: `NO_ENDPOINT`, `CIRCUIT_OPEN`, `OVERLOADED` (all retryable), `CLIENT_CLOSED`.
    */
   async choose(
     version: string | undefined,
@@ -49,6 +49,9 @@ export class ClientCluster {
     untilMs: number,
   ): Promise<ClientChoice> {
     for (;;) {
+      if (this.#stop.signal.aborted) {
+        throw new HeptadError('CLIENT_CLOSED', `cannot call service ${this.service}: the client was closed`);
+      }
       const choice = this.#chooseNow(version, tried);
       if (choice !== undefined) return choice;
       const left = untilMs - this.#context.clock.monotonicMs();

@@ -9,6 +9,7 @@ import {
   type Subscription,
 } from '@heptad/core';
 import { backoffMs } from '../resilience/retry.ts';
+import { withDeadline } from './deadline.ts';
 import type { RemoteAnswer } from './remote.ts';
 import { MAX_LINE_BYTES, parseDelivery } from './wire.ts';
 
@@ -113,9 +114,11 @@ export class RemoteSubscription implements Subscription {
       this.#options.onError?.(error);
     }
     try {
-      const signal = AbortSignal.timeout(SETTLE_TIMEOUT_MS);
-      const answer = await this.#options.request('POST', `/deliveries/${delivery}`, signal, `{"ok":${ok}}`);
-      await answer.body.dump();
+      await withDeadline(this.#options.clock, SETTLE_TIMEOUT_MS, async (signal) => {
+        const path = `/deliveries/${delivery}`;
+        const answer = await this.#options.request('POST', path, signal, `{"ok":${ok}}`);
+        await answer.body.dump();
+      });
     } catch (error) {
       // Unsettled events come again: nothing is lost, and the stream tells by itself whether it is still alive.
       if (isHeptadError(error, 'DELIVERY_GONE')) return;

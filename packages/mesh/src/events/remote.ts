@@ -17,6 +17,7 @@ import {
 } from '@heptad/core';
 import { Agent, type Dispatcher } from 'undici';
 import { backoffMs } from '../resilience/retry.ts';
+import { withDeadline } from './deadline.ts';
 import { RemoteSubscription } from './remote-subscription.ts';
 import { busClosed, checkGroup, checkTopic, encodeEvent } from './rules.ts';
 import { parseDeliveredList, parsePosition, parseProblem, SILENCE_MS } from './wire.ts';
@@ -167,17 +168,16 @@ export class RemoteEventBus implements EventBus {
     await this.#agent.close();
   }
 
-  async #text(method: 'GET' | 'POST', path: string, doing: string, body?: string): Promise<string> {
-    const answer = await this.#request(method, path, doing, AbortSignal.timeout(REQUEST_TIMEOUT_MS), body);
-    try {
-      return await answer.body.text();
-    } catch (cause) {
-      throw new HeptadError(
-        'UNKNOWN_OUTCOME',
-        `cannot ${doing}: the answer broke off: ${errorMessage(cause)}`,
-        { cause },
-      );
-    }
+  #text(method: 'GET' | 'POST', path: string, doing: string, body?: string): Promise<string> {
+    return withDeadline(this.#clock, REQUEST_TIMEOUT_MS, async (signal) => {
+      const answer = await this.#request(method, path, doing, signal, body);
+      try {
+        return await answer.body.text();
+      } catch (cause) {
+        const message = `cannot ${doing}: the answer broke off: ${errorMessage(cause)}`;
+        throw new HeptadError('UNKNOWN_OUTCOME', message, { cause });
+      }
+    });
   }
 
   async #request(

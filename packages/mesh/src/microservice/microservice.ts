@@ -177,6 +177,10 @@ export class Microservice implements AsyncDisposable {
     const url = new URL(raw.url ?? '/', 'http://service');
     const method = raw.method ?? 'GET';
     if (this.#draining) response.setHeader('connection', 'close');
+    // An answer that began before the draining did leaves its connection idle: nobody else would close it.
+    response.on('finish', () => {
+      if (this.#draining) this.#clock.timer(0, () => this.#server?.closeIdleConnections());
+    });
     if (method === 'GET' && url.pathname === '/healthz') return this.#health(response, 200, 'ok');
     if (method === 'GET' && url.pathname === '/readyz') {
       return this.#health(response, this.#draining ? 503 : 200, this.#draining ? 'draining' : 'ready');
@@ -186,6 +190,8 @@ export class Microservice implements AsyncDisposable {
     const request = this.#request(raw, response, url, traced);
     try {
       const answer = await this.#inTrace(traced, () => this.#answer(request));
+      // Draining may have begun meanwhile: a connection that stays open would hold up the end.
+      if (this.#draining && !response.headersSent) response.setHeader('connection', 'close');
       await sendResponse(response, answer);
     } catch (error) {
       // The handler's stream failed, or the answer could not be written: the caller must see that it is cut short.
