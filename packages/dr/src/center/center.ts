@@ -145,12 +145,17 @@ export class CenterProtocol {
     return Math.max(0, this.#leaseUntilMs - this.options.clock.monotonicMs());
   }
 
-  /** Whether it may serve now. */
-  get serving(): boolean {
+  /** Whether nobody else can be primary now. */
+  get leaseHeld(): boolean {
     const { topology, clock } = this.options;
-    if (this.#reign === undefined || this.handingOver) return false;
+    if (this.#reign === undefined) return false;
     // With nobody who could be promoted behind its back, a primary needs no lease.
     return !topology.automaticFailover.possible || clock.monotonicMs() < this.#leaseUntilMs;
+  }
+
+  /** Whether it takes reads and writes now. */
+  get serving(): boolean {
+    return this.leaseHeld && !this.handingOver;
   }
 
   /** One turn of the loop: heartbeats, then a decision. Never rejects. */
@@ -299,8 +304,11 @@ export class CenterProtocol {
       if (this.#reign !== undefined) return false;
       const { clock, topology } = this.options;
       this.#promise = { to: name, untilMs: clock.monotonicMs() + topology.timings.leaseTtlMs };
-      if (this.#primary !== name)
+      if (this.#primary !== name) {
         this.options.onEvent('role', `follows ${name}, primary of generation ${generation}`);
+        // How long it has been behind is counted from when it began to follow.
+        this.#caughtUpMs = clock.monotonicMs();
+      }
       this.#primary = name;
       this.#standNotBeforeMs = 0;
       return true;

@@ -112,6 +112,10 @@ export class DisasterRecovery implements AsyncDisposable {
     this.self = protocol.options.self;
     this.state = new PrimaryStore(protocol.options.store, {
       requirePrimary: () => void this.#requirePrimary(),
+      requireLease: () => {
+        if (!protocol.leaseHeld) throw this.#notPrimary();
+      },
+      commitNeedsLease: this.topology.settings.replication === 'async',
       write: (action) => this.#requirePrimary().write(action),
       committed: (revision) => this.#requireReign().committed(revision),
     });

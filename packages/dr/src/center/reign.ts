@@ -118,6 +118,7 @@ export class Reign {
   async caughtUp(backup: string, timeoutMs: number): Promise<void> {
     const { clock } = this.#options;
     const deadlineMs = clock.monotonicMs() + timeoutMs;
+    await Promise.all(this.#writing);
     const { revision } = await this.#options.store.range({ key: '/', limit: 1 });
     await this.head.reached(revision);
     for (;;) {

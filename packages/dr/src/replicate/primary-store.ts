@@ -19,8 +19,15 @@ import { isReplicated } from './entry.ts';
 
 /** What the store needs to know of the centre. */
 export interface PrimaryGate {
-  /** Error: `NOT_PRIMARY`. Called before and after every operation. */
+  /** Error: `NOT_PRIMARY`. Called before every operation. */
   readonly requirePrimary: () => void;
+  /** Error: `NOT_PRIMARY` when another primary may have begun since. Called after a read. */
+  readonly requireLease: () => void;
+  /**
+   * Whether a write must find the lease still held after it is committed. Not with synchronous replication: enough copies have
+   * it, whoever is primary now.
+   */
+  readonly commitNeedsLease: boolean;
   /** Runs a write as primary; `NOT_PRIMARY` when it is not. The end of the reign waits for it. */
   readonly write: <T>(action: () => Promise<T>) => Promise<T>;
   /** Resolves when everything up to the store's revision is committed. */
@@ -46,7 +53,7 @@ export class PrimaryStore implements StateStore {
     this.#gate.requirePrimary();
     const result = await this.#store.range(query);
     await this.#gate.committed(result.revision);
-    this.#gate.requirePrimary();
+    this.#gate.requireLease();
     return { ...result, kvs: result.kvs.filter(({ key }) => isReplicated(key)) };
   }
 
@@ -61,7 +68,7 @@ export class PrimaryStore implements StateStore {
     const result = await this.#gate.write(() => this.#store.txn(txn));
     try {
       await this.#gate.committed(result.revision);
-      this.#gate.requirePrimary();
+      if (this.#gate.commitNeedsLease) this.#gate.requireLease();
     } catch (cause) {
       throw unknownOutcome(cause);
     }
@@ -75,7 +82,7 @@ export class PrimaryStore implements StateStore {
       const last = own.at(-1);
       if (last === undefined) continue;
       await this.#gate.committed(last.revision);
-      this.#gate.requirePrimary();
+      this.#gate.requireLease();
       yield own;
     }
   }

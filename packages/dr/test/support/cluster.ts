@@ -63,8 +63,10 @@ export class Cluster implements AsyncDisposable {
     return cluster;
   }
 
-  newClient(): CenterClient {
-    const addresses = this.topology.centers.filter(({ witness }) => !witness).map(({ address }) => address);
+  newClient(except?: string): CenterClient {
+    const addresses = this.topology.centers
+      .filter(({ name, witness }) => !witness && name !== except)
+      .map(({ address }) => address);
     return new CenterClient({ addresses, secret: 'test', attemptTimeoutMs: 1000 });
   }
 
