@@ -11,7 +11,7 @@ import {
   type StateStore,
   systemClock,
 } from '@heptad/core';
-import { AccessControl, type AccessControlOptions } from './access/access-control.ts';
+import { AccessControl, } from './access/access-control.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import type { AuditPage, AuditQuery } from './audit/audit-reader.ts';
 import { loadSigningKey } from './audit/checkpoint.ts';
@@ -20,10 +20,10 @@ import type { AuditVerification } from './audit/verify.ts';
 import { stateStoreWitness } from './audit/witness.ts';
 import { SecurityError } from './errors.ts';
 import { makePrivateDirectory } from './files.ts';
-import { type Authenticated, type TokenPair, TokenService } from './identity/tokens.ts';
+import { type Authenticated, TokenService } from './identity/tokens.ts';
 import { UserDirectory } from './identity/users.ts';
-import { type KeyDescription, KeyManager } from './keys/key-manager.ts';
-import type { RootKeySource } from './keys/keyring-file.ts';
+import type { KeyDescription } from './keys/key-description.ts';
+import { KeyManager } from './keys/key-manager.ts';
 import { type RateLimitDecision, RateLimiter, type RateLimiterOptions } from './limit/rate-limiter.ts';
 import {
   LEVEL_REQUIREMENTS,
@@ -32,72 +32,19 @@ import {
   SecurityPolicy,
 } from './policy/security-policy.ts';
 import { Redactor } from './redact/redactor.ts';
+import type {
+  AuthenticationResult,
+  CloudNativeSecurityOptions,
+  Credentials,
+  GuardedRequest,
+  RequestFacts,
+  SecurityStatus,
+} from './security-face.ts';
 
 /** Of a `LOW` access the log keeps the first by each principal, action and resource in this time, not every poll. */
 const LOW_AUDIT_PERIOD_MS: number = 10 * 60 * 1_000;
 /** Per client; a console tab with its charts makes some 100 requests a minute. */
 const DEFAULT_RATE: RateLimiterOptions = { limit: 1_200, periodMs: 60_000, burst: 300 };
-
-/** Options of {@link CloudNativeSecurity.open}. */
-export interface CloudNativeSecurityOptions {
-  /** Keyring, audit log and signing key live here (mode 0700). One process owns it. */
-  readonly directory: string;
-  /** Users, sessions, tokens and policies. Default: one in memory, gone with the process. Closed by its owner. */
-  readonly store?: StateStore;
-  readonly clock?: Clock;
-  /** What opens the keyring. Default: the root key file `keyring.json.root` in the directory, made at first use. */
-  readonly root?: RootKeySource;
-  /** Requests per client. Default 1,200 a minute, 300 at once. */
-  readonly rateLimit?: RateLimiterOptions;
-  /** Other access rules than the built-in matrix. */
-  readonly access?: AccessControlOptions;
-}
-
-/** A user name with password, or a token. */
-export type Credentials =
-  | { readonly username: string; readonly password: string; readonly client?: string }
-  | { readonly token: string };
-
-/** Who it is; after a login with the tokens to go on with. */
-export interface AuthenticationResult {
-  readonly principal: Principal;
-  readonly tokens?: TokenPair;
-}
-
-/** A request to be let through by {@link CloudNativeSecurity.guard}. */
-export interface GuardedRequest {
-  /** Absent: nobody said who they are. */
-  readonly token?: string;
-  /** Address of the caller. */
-  readonly client: string;
-  readonly action: string;
-  readonly resource: string;
-  readonly context?: Readonly<Record<string, unknown>>;
-  /** Whether it came over an encrypted or purely local channel. */
-  readonly encrypted: boolean;
-  readonly requestId?: string;
-}
-
-/** What the audit log keeps of a request beside who, what and whether. */
-export interface RequestFacts {
-  readonly client?: string;
-  readonly requestId?: string;
-}
-
-/** What {@link CloudNativeSecurity.status} tells. */
-export interface SecurityStatus {
-  readonly users: number;
-  readonly keys: readonly KeyDescription[];
-  readonly policies: readonly {
-    readonly name: string;
-    readonly level: string;
-    readonly requires: readonly string[];
-  }[];
-  readonly audit: { readonly records: number; readonly headHash: string };
-  readonly rateLimitedClients: number;
-  /** Sentences about what an admin should do. */
-  readonly advice: readonly string[];
-}
 
 /**
  * Identity, access, keys, rate limits, policies and audit in one object over the real parts, each of which is public too.

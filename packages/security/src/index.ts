@@ -3,6 +3,7 @@
 export * from './access/access-control.ts';
 export * from './access/matrix.ts';
 export * from './audit/audit-log.ts';
+export type { AuditLogOptions, CheckpointWitness } from './audit/audit-options.ts';
 export {
   type AuditPage,
   type AuditQuery,
@@ -25,8 +26,10 @@ export {
   type TokenServiceOptions,
 } from './identity/tokens.ts';
 export { FIRST_ADMIN, type User, UserDirectory, type UserDirectoryOptions } from './identity/users.ts';
+export type { KeyDescription } from './keys/key-description.ts';
 export * from './keys/key-manager.ts';
 export type { RootKeySource } from './keys/keyring-file.ts';
 export * from './limit/rate-limiter.ts';
 export * from './policy/security-policy.ts';
 export * from './redact/redactor.ts';
+export type * from './security-face.ts';

@@ -1,6 +1,6 @@
 // AuditLog: an append-only file of hash-chained records, durable before the caller goes on.
 
-import { createPublicKey, hash, type KeyObject } from 'node:crypto';
+import { createPublicKey, hash, } from 'node:crypto';
 import { join } from 'node:path';
 import {
   type Clock,
@@ -14,8 +14,9 @@ import {
 import { SecurityError } from '../errors.ts';
 import { makePrivateDirectory } from '../files.ts';
 import { Redactor } from '../redact/redactor.ts';
+import type { AuditLogOptions } from './audit-options.ts';
 import { type AuditPage, type AuditQuery, queryAuditLog, verifyAuditLog } from './audit-reader.ts';
-import { type Checkpoint, signCheckpoint } from './checkpoint.ts';
+import { signCheckpoint } from './checkpoint.ts';
 import { openTail, type Tail } from './open-tail.ts';
 import { type AuditEvent, type AuditRecord, chainRecord, parseAuditEvent } from './record.ts';
 import { CHECKPOINT_FILE, segmentName } from './segments.ts';
@@ -27,34 +28,6 @@ const SEGMENT_BYTES = 16 * 1024 * 1024;
 const MAX_WAITING = 10_000;
 /** One write and one fsync carry at most so many records. */
 const MAX_BATCH = 1_000;
-
-/** Keeps the newest checkpoint out of the log's directory, so that its end cannot be cut off unseen. */
-export interface CheckpointWitness {
-  load(): Promise<Checkpoint | undefined>;
-  save(checkpoint: Checkpoint): Promise<void>;
-}
-
-/** Options of {@link AuditLog.open}. */
-export interface AuditLogOptions {
-  /** Its own directory; made with mode 0700. One process writes to it. */
-  readonly directory: string;
-  /** Ed25519 private key for checkpoints: see {@link loadSigningKey}. */
-  readonly signingKey: KeyObject;
-  /** Default {@link nodeDisk}. */
-  readonly disk?: Disk;
-  readonly clock?: Clock;
-  /** `always` (default): `append` resolves once the record survives power loss. `never`: once it survives the process. */
-  readonly sync?: 'always' | 'never';
-  /** A checkpoint is signed after so many records. Default 100. */
-  readonly checkpointEvery?: number;
-  /** And at the latest this long after a record. Default 5,000 ms. */
-  readonly checkpointAfterMs?: number;
-  /** Default 16 MiB. */
-  readonly segmentBytes?: number;
-  /** Cleans `details`. Default: one that knows telling names and forms only. */
-  readonly redactor?: Redactor;
-  readonly witness?: CheckpointWitness;
-}
 
 interface Waiting {
   readonly event: AuditEvent;
@@ -161,7 +134,7 @@ export class AuditLog implements AsyncDisposable {
       );
     }
     return new Promise((resolve, reject) => {
-      const clean = parseAuditEvent(this.#redactor.value(parseAuditEvent(event)));
+      const clean = parseAuditEvent(this.#redactor.value(event));
       this.#waiting.push({ event: clean, resolve, reject });
       if (this.#waiting.length === 1) this.#inTurn(() => this.#writeWaiting());
     });

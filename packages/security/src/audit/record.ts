@@ -68,14 +68,28 @@ const auditRecord: z.ZodType<AuditRecord> = z.strictObject({
   seq: z.number().int().positive(),
 });
 
-/** Checks an event's form. `INVALID_ARGUMENT` names the first wrong member. */
+/** What a record adds to its event: hashes, number, time, punctuation. */
+const RECORD_OVERHEAD_BYTES = 256;
+
+/**
+ * Checks an event's form and size, before it joins others in a write that one bad event must not spoil.
+ * `INVALID_ARGUMENT` names what is wrong.
+ */
 export function parseAuditEvent(value: unknown): AuditEvent {
   const result = auditEvent.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    throw new SecurityError(
+      'INVALID_ARGUMENT',
+      `cannot append to the audit log: ${issue?.path.join('.')}: ${issue?.message}`,
+    );
+  }
+  const bytes = Buffer.byteLength(canonicalJson(result.data)) + RECORD_OVERHEAD_BYTES;
+  if (bytes <= MAX_EVENT_BYTES) return result.data;
   throw new SecurityError(
     'INVALID_ARGUMENT',
-    `cannot append to the audit log: ${issue?.path.join('.')}: ${issue?.message}`,
+    `cannot append to the audit log: the record has about ${bytes} bytes, the limit is ${MAX_EVENT_BYTES}`,
+    { hint: 'log that it happened and where the content is, not the content' },
   );
 }
 
@@ -97,13 +111,6 @@ export function chainRecord(
   const unsigned = { seq, prev, at, event };
   const record = { ...unsigned, hash: hashOf(unsigned) };
   const line = Buffer.from(`${canonicalJson(record)}\n`);
-  if (line.length > MAX_EVENT_BYTES) {
-    throw new SecurityError(
-      'INVALID_ARGUMENT',
-      `cannot append to the audit log: the record has ${line.length} bytes, the limit is ${MAX_EVENT_BYTES}`,
-      { hint: 'log that it happened and where the content is, not the content' },
-    );
-  }
   return { record, line };
 }
 

@@ -1,7 +1,7 @@
 // A witness for checkpoints: the newest one also in the state store, away from the log's files.
 
 import type { StateStore } from '@heptad/core';
-import type { CheckpointWitness } from './audit-log.ts';
+import type { CheckpointWitness } from './audit-options.ts';
 import { parseCheckpoint } from './checkpoint.ts';
 
 const KEY = '/security/audit/checkpoint';

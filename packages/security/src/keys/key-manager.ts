@@ -8,8 +8,17 @@ import {
   systemClock,
 } from '@heptad/core';
 import { SecurityError } from '../errors.ts';
-import { decryptionFailed, MAX_PLAINTEXT_BYTES, parseCiphertext, seal, unseal } from './cipher.ts';
-import type { Keyring, KeyVersion, NamedKey } from './keyring.ts';
+import { MAX_PLAINTEXT_BYTES, parseCiphertext, seal, unseal } from './cipher.ts';
+import { describeKey, type KeyDescription } from './key-description.ts';
+import {
+  findIn,
+  type Keyring,
+  type KeyVersion,
+  latest,
+  materialOf,
+  type NamedKey,
+  newVersion,
+} from './keyring.ts';
 import { KeyringFile, type RootKeySource } from './keyring-file.ts';
 
 /** NIST SP 800-38D, 8.3: random nonces are safe for at most 2^32 encryptions with one key. */
@@ -34,24 +43,6 @@ export interface KeyManagerOptions {
   readonly clock?: Clock;
   /** Called once per key version that nears its encryption limit. Default: nothing (see `describe`). */
   readonly onWarning?: (warning: { keyName: string; version: number; encryptions: number }) => void;
-}
-
-/** What `describe` tells of a key. No material. */
-export interface KeyDescription {
-  readonly name: string;
-  readonly latestVersion: number;
-  readonly minDecryptionVersion: number;
-  readonly createdAt: number;
-  /** The newest version has been used so often that it should be rotated soon. */
-  readonly rotationAdvised: boolean;
-  readonly versions: readonly {
-    readonly version: number;
-    readonly createdAt: number;
-    /** At most this many encryptions were made with it. */
-    readonly encryptions: number;
-    /** `archived`: below the minimum, recoverable by lowering it. `retired`: destroyed. */
-    readonly state: 'latest' | 'active' | 'archived' | 'retired';
-  }[];
 }
 
 /**
@@ -268,28 +259,7 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
 
   /** What is known of a key. `KEY_NOT_FOUND`. */
   async describe(keyName: string): Promise<KeyDescription> {
-    const key = this.#find(keyName);
-    const newest = latest(key).version;
-    return {
-      name: key.name,
-      latestVersion: newest,
-      minDecryptionVersion: key.minDecryptionVersion,
-      createdAt: key.createdAt,
-      rotationAdvised: this.#usedOf(keyName, latest(key)) >= WARN_ENCRYPTIONS,
-      versions: key.versions.map((version) => ({
-        version: version.version,
-        createdAt: version.createdAt,
-        encryptions: this.#usedOf(keyName, version),
-        state:
-          version.material === null
-            ? 'retired'
-            : version.version === newest
-              ? 'latest'
-              : version.version < key.minDecryptionVersion
-                ? 'archived'
-                : 'active',
-      })),
-    };
+    return describeKey(this.#find(keyName), (version) => this.#usedOf(keyName, version), WARN_ENCRYPTIONS);
   }
 
   /** Writes the exact counters and forgets the keys. */
@@ -369,29 +339,4 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
     this.#lastChange = turn.catch(() => undefined);
     return turn;
   }
-}
-
-function findIn(keyring: Keyring, keyName: string): NamedKey {
-  const key = keyring.keys.find((candidate) => candidate.name === keyName);
-  if (key !== undefined) return key;
-  throw new SecurityError('KEY_NOT_FOUND', `there is no key "${keyName}"`, { hint: 'create it first' });
-}
-
-function latest(key: NamedKey): KeyVersion {
-  const version = key.versions.at(-1);
-  // INVARIANT: parseKeyring and createKey leave no key without a version.
-  if (version === undefined) throw decryptionFailed();
-  return version;
-}
-
-function newVersion(version: number, now: number): KeyVersion {
-  return { version, createdAt: now, material: randomBytes(KEY_BYTES).toString('base64'), encryptions: 0 };
-}
-
-function materialOf(keyName: string, version: KeyVersion): Buffer {
-  if (version.material !== null) return Buffer.from(version.material, 'base64');
-  throw new SecurityError(
-    'KEY_VERSION_RETIRED',
-    `cannot decrypt with "${keyName}": version ${version.version} was retired and its material destroyed`,
-  );
 }

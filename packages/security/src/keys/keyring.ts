@@ -1,6 +1,9 @@
 // What a keyring holds: named keys, each with numbered versions. Plain data, parsed at the border.
 
+import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
+import { SecurityError } from '../errors.ts';
+import { decryptionFailed } from './cipher.ts';
 
 /** One version of a key. */
 export interface KeyVersion {
@@ -25,6 +28,7 @@ export interface Keyring {
   keys: NamedKey[];
 }
 
+const KEY_BYTES = 32;
 const MATERIAL_CHARS = 44;
 const keyringContent: z.ZodType<Keyring> = z.strictObject({
   keys: z.array(
@@ -55,4 +59,33 @@ export function parseKeyring(text: string): Keyring {
     });
   }
   return keyring;
+}
+
+/** The key of that name. `KEY_NOT_FOUND`. */
+export function findIn(keyring: Keyring, keyName: string): NamedKey {
+  const key = keyring.keys.find((candidate) => candidate.name === keyName);
+  if (key !== undefined) return key;
+  throw new SecurityError('KEY_NOT_FOUND', `there is no key "${keyName}"`, { hint: 'create it first' });
+}
+
+/** Its newest version. */
+export function latest(key: NamedKey): KeyVersion {
+  const version = key.versions.at(-1);
+  // INVARIANT: parseKeyring and createKey leave no key without a version.
+  if (version === undefined) throw decryptionFailed();
+  return version;
+}
+
+/** A version with fresh material. */
+export function newVersion(version: number, now: number): KeyVersion {
+  return { version, createdAt: now, material: randomBytes(KEY_BYTES).toString('base64'), encryptions: 0 };
+}
+
+/** The bytes of a version. `KEY_VERSION_RETIRED` when they are gone. */
+export function materialOf(keyName: string, version: KeyVersion): Buffer {
+  if (version.material !== null) return Buffer.from(version.material, 'base64');
+  throw new SecurityError(
+    'KEY_VERSION_RETIRED',
+    `cannot decrypt with "${keyName}": version ${version.version} was retired and its material destroyed`,
+  );
 }
