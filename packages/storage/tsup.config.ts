@@ -1,6 +1,8 @@
 import { packageBuild } from '../../tsup.base.ts';
 
-export default packageBuild({
+const config: ReturnType<typeof packageBuild> = packageBuild({
   index: 'src/index.ts',
   state: 'src/state/index.ts',
 });
+
+export default config;

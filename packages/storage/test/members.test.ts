@@ -1,4 +1,5 @@
 // The cluster changes its members while clients write, and loses nothing.
+import { systemClock } from '@heptad/core';
 import { describe, expect, it } from 'vitest';
 import type { DistributedStorage, MoveProgress } from '../src/index.ts';
 import { TestCluster, TOKEN } from './support/cluster.ts';
@@ -136,5 +137,39 @@ describe('members of the cluster', () => {
     await second.repair();
     expect(await second.getClusterStatus()).toMatchObject({ moving: false, health: 'healthy', objects: 51 });
     expect(text((await second.get('load', 'during')).body)).toBe('the move');
+  });
+
+  it('do not bring back deleted objects when one returns that was away', async () => {
+    await using cluster = await TestCluster.start(['a', 'b', 'c', 'd']);
+    const storage = cluster.client();
+    const keys = Array.from({ length: 40 }, (_, n) => `key-${n}`);
+    for (const key of keys) await storage.put('load', key, 'x');
+    await storage.repair();
+    await cluster.node('d').kill();
+    await storage.removeNode('d');
+    for (const key of keys) await storage.delete('load', key);
+    await storage.repair();
+    // A day later nobody remembers the deletions.
+    const clock = Object.create(systemClock, { now: { value: () => Date.now() + 25 * 3_600_000 } });
+    expect((await cluster.client({ clock }).repair()).tombstonesRemoved).toBe(40);
+    await cluster.node('d').restart();
+    await storage.addNode(cluster.node('d'));
+    await storage.repair();
+    for await (const { key } of storage.list('load')) throw new Error(`${key} is back`);
+    expect(await storage.getClusterStatus()).toMatchObject({ objects: 0, nodesUp: 4 });
+  });
+
+  it('get by repair what only one of them has', async () => {
+    await using cluster = await TestCluster.start(['a', 'b', 'c']);
+    const storage = cluster.client();
+    await storage.put('load', 'x', 'old');
+    await cluster.node('b').kill();
+    await cluster.node('c').kill();
+    const put = await storage.put('load', 'x', 'new', { consistency: 'eventual' });
+    await cluster.node('b').restart();
+    await cluster.node('c').restart();
+    await storage.repair();
+    await cluster.node('a').kill();
+    expect((await storage.get('load', 'x')).info.etag).toBe(put.etag);
   });
 });

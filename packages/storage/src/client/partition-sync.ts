@@ -78,11 +78,12 @@ export async function syncPartition(
   const wanted = behind(holdings);
   const totals = { copied: 0, copiedBytes: 0 };
   const problems: string[] = [];
-  await eachOf(wanted, MOVE_CONCURRENCY, async ({ id, lacking }) => {
+  await eachOf(wanted, MOVE_CONCURRENCY, async (object) => {
+    const { id } = object;
     options.signal?.throwIfAborted();
     const route: Route = { id, layoutVersion: layout.version, sets };
     try {
-      const copied = await copyLatest(context, route, lacking);
+      const copied = await copyLatest(context, route, object);
       totals.copied += copied.nodes;
       totals.copiedBytes += copied.bytes;
     } catch (error) {
@@ -93,37 +94,54 @@ export async function syncPartition(
   return { objects, ...totals, problems, holdings };
 }
 
-// A quorum read finds the latest version, writes it back where a quorum lacks it, and verifies its bytes; then the
-// nodes beyond the quorum get it too.
+// The latest version may be on one node only (a write that was cut short, or an eventual one), where a quorum read need
+// not find it: the nodes that listed it are asked first.
 async function copyLatest(
   context: SyncContext,
   route: Route,
-  lacking: readonly string[],
+  { holders, lacking }: Behind,
 ): Promise<{ nodes: number; bytes: number }> {
-  const version = await context.register.read(route);
+  const version = (await fromHolder(context, route, holders)) ?? (await context.register.read(route));
   if (version === undefined) return { nodes: 0, bytes: 0 };
   await Promise.all(lacking.map((node) => context.replicas.write(node, route, version)));
-  return { nodes: lacking.length, bytes: lacking.length * size(version) };
+  return { nodes: lacking.length, bytes: lacking.length * version.body.length };
 }
 
-function size(version: Version): number {
-  return version.body.length;
+async function fromHolder(
+  context: SyncContext,
+  route: Route,
+  holders: readonly string[],
+): Promise<Version | undefined> {
+  for (const node of holders) {
+    // A holder that has died or is damaged since: the next one, or a quorum, knows.
+    const version = await context.register.readOne(route, node).catch(() => undefined);
+    if (version !== undefined) return version;
+  }
+  return undefined;
+}
+
+interface Behind {
+  readonly id: string;
+  /** Nodes that have the latest version, undamaged as far as they know. */
+  readonly holders: readonly string[];
+  readonly lacking: readonly string[];
 }
 
 /** Objects that some node lacks, has in an older version, or has damaged. */
-function behind(holdings: ReadonlyMap<string, Holdings>): { id: string; lacking: string[] }[] {
+function behind(holdings: ReadonlyMap<string, Holdings>): Behind[] {
   const latest = new Map<string, Tag>();
   for (const held of holdings.values()) {
     for (const { id, tag } of held.values()) {
       if ((latest.get(id) ?? '') < tag) latest.set(id, tag);
     }
   }
-  const found: { id: string; lacking: string[] }[] = [];
+  const found: Behind[] = [];
   for (const [id, tag] of latest) {
-    const lacking = [...holdings]
-      .filter(([, held]) => held.get(id)?.tag !== tag || held.get(id)?.corrupt === true)
-      .map(([node]) => node);
-    if (lacking.length > 0) found.push({ id, lacking });
+    const has = ([, held]: readonly [string, Holdings]): boolean =>
+      held.get(id)?.tag === tag && held.get(id)?.corrupt === false;
+    const holders = [...holdings].filter(has).map(([node]) => node);
+    const lacking = [...holdings].filter((entry) => !has(entry)).map(([node]) => node);
+    if (lacking.length > 0) found.push({ id, holders, lacking });
   }
   return found;
 }

@@ -136,6 +136,22 @@ export class ObjectDirectory {
     });
   }
 
+  /** Removes everything of a partition from this node alone. */
+  async purge(partition: number): Promise<void> {
+    const { disk, directory } = this.#options;
+    const path = `${directory}/objects/${partitionName(partition)}`;
+    const names = await disk.list(path);
+    if (names.length === 0) return;
+    for (const name of names) {
+      const id = name.slice(0, 64);
+      await this.#mutex.run(id, async () => {
+        await disk.remove(`${path}/${name}`);
+        this.#index.delete(id);
+      });
+    }
+    await disk.syncDirectory(path);
+  }
+
   #reserve(bytes: number, header: VersionHeader): void {
     const free = this.capacityBytes - this.usedBytes - this.#reservedBytes;
     // A tombstone is allowed into a full node: it is how space is made.

@@ -6,7 +6,13 @@ import { MAX_OBJECT_BYTES, MAX_PAGE_ENTRIES, MAX_TAG_AHEAD_MS } from '../limits.
 import { isTag, tagTimeMs, ZERO_TAG } from '../model/tag.ts';
 import { objectId, sha256Hex } from '../model/version.ts';
 import { PARTITION_COUNT, partitionOf } from '../placement/assign.ts';
-import { holdsPartition, parseLayout, partitionNodes } from '../placement/layout.ts';
+import {
+  holdsPartition,
+  type Layout,
+  parseLayout,
+  partitionNodes,
+  partitionsJoined,
+} from '../placement/layout.ts';
 import {
   LAYOUT_HEADER,
   type NodeStatus,
@@ -55,7 +61,7 @@ async function layoutRoute(context: RouteContext, request: NodeRequest): Promise
   const step = `${request.method} ${request.path[1] ?? ''}`;
   if (step === 'GET ') return { status: 200, json: { layout: layout.chosen } };
   if (step === 'PUT ') {
-    await layout.learn(parseLayout(await request.json()));
+    await learnLayout(context, parseLayout(await request.json()));
     context.layoutLearnt();
     return { status: 200, json: {} };
   }
@@ -69,6 +75,15 @@ async function layoutRoute(context: RouteContext, request: NodeRequest): Promise
     return { status: 200, json: {} };
   }
   return undefined;
+}
+
+// What this node has of partitions it comes to hold anew goes before it answers for them; see Layout.since.
+async function learnLayout(context: RouteContext, next: Layout): Promise<void> {
+  const known = context.layout.chosen;
+  if (known !== undefined && next.version > known.version) {
+    for (const partition of partitionsJoined(next, known, context.id)) await context.objects.purge(partition);
+  }
+  await context.layout.learn(next);
 }
 
 async function objectRoute(

@@ -28,6 +28,12 @@ export interface Layout {
   readonly nodes: readonly LayoutNode[];
   /** For each partition its nodes, best first. */
   readonly current: Assignment;
+  /**
+   * For each partition and node of it the version since which the node has held it without a break. A node that finds
+   * it was away when it came to hold a partition throws away what it has of it: that may be older than a deletion
+   * everybody else has forgotten.
+   */
+  readonly since: readonly Readonly<Record<string, number>>[];
   /** Where the partitions are moving to. */
   readonly next?: Assignment;
   /** Members that leave once everything has moved. */
@@ -49,11 +55,13 @@ const nodeSchema = z.strictObject({
 const assignmentSchema = z
   .array(z.array(z.string()).min(1).max(MAX_REPLICATION_FACTOR))
   .length(PARTITION_COUNT);
+const sinceSchema = z.array(z.record(z.string(), z.number().int().positive())).length(PARTITION_COUNT);
 const layoutSchema = z.strictObject({
   version: z.number().int().positive(),
   replicationFactor: z.number().int().min(1).max(MAX_REPLICATION_FACTOR),
   nodes: z.array(nodeSchema).min(1).max(MAX_NODES),
   current: assignmentSchema,
+  since: sinceSchema,
   next: assignmentSchema.optional(),
   leaving: z.array(z.string()).max(MAX_NODES).optional(),
 });
@@ -76,30 +84,50 @@ export function quorumSize(replicationFactor: number): number {
 
 /** The first layout of a cluster. */
 export function firstLayout(nodes: readonly LayoutNode[], replicationFactor: number): Layout {
-  return { version: 1, replicationFactor, nodes, current: assignPartitions(nodes, replicationFactor) };
+  const current = assignPartitions(nodes, replicationFactor);
+  return { version: 1, replicationFactor, nodes, current, since: sinceOf(current, 1) };
 }
 
 /** The version under which data moves from `layout` to `members`. */
 export function movingLayout(layout: Layout, members: readonly LayoutNode[]): Layout {
   const leaving = layout.nodes.filter((node) => !members.some((member) => member.id === node.id));
+  const version = layout.version + 1;
+  const next = assignPartitions(members, layout.replicationFactor);
+  const joined = sinceOf(next, version);
   return {
-    version: layout.version + 1,
+    version,
     replicationFactor: layout.replicationFactor,
     nodes: [...members, ...leaving],
     current: layout.current,
-    next: assignPartitions(members, layout.replicationFactor),
+    since: layout.since.map((known, partition) => ({ ...joined[partition], ...known })),
+    next,
     leaving: leaving.map((node) => node.id),
   };
 }
 
 /** The version after all data has moved. */
 export function settledLayout(moving: Layout): Layout {
+  const current = moving.next ?? moving.current;
   return {
     version: moving.version + 1,
     replicationFactor: moving.replicationFactor,
     nodes: moving.nodes.filter((node) => !(moving.leaving ?? []).includes(node.id)),
-    current: moving.next ?? moving.current,
+    current,
+    since: moving.since.map((known, partition) =>
+      Object.fromEntries((current[partition] ?? []).map((id) => [id, known[id] ?? moving.version])),
+    ),
   };
+}
+
+/** Partitions a node holds under `layout` and has not held all the time since `known`, the last layout it knew. */
+export function partitionsJoined(layout: Layout, known: Layout, nodeId: string): number[] {
+  return layout.since.flatMap((since, partition) =>
+    holdsPartition(layout, nodeId, partition) && (since[nodeId] ?? 0) > known.version ? [partition] : [],
+  );
+}
+
+function sinceOf(assignment: Assignment, version: number): Readonly<Record<string, number>>[] {
+  return assignment.map((nodes) => Object.fromEntries(nodes.map((id) => [id, version])));
 }
 
 /** The sets of replicas an operation on `partition` must have a quorum of. */
