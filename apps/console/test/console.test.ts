@@ -52,7 +52,7 @@ describe.skipIf(!runnable)('the console in Chromium', () => {
     const { page } = await opened();
     await login(page, 'wrong');
     await expect
-      .poll(() => page.getByRole('alert').innerText({ timeout: 5_000 }))
+      .poll(() => page.getByRole('alert').textContent({ timeout: 5_000 }))
       .toContain('the user name or the password is wrong');
     await login(page);
     await page.getByRole('heading', { name: 'Services' }).waitFor();
@@ -74,9 +74,9 @@ describe.skipIf(!runnable)('the console in Chromium', () => {
     await login(page);
     await page.getByText('orders has no ready replica').waitFor();
     await expect
-      .poll(() => page.getByRole('row', { name: /^catalog shop/ }).innerText({ timeout: 5_000 }))
+      .poll(() => page.getByRole('row', { name: /^catalog shop/ }).textContent({ timeout: 5_000 }))
       .toMatch(/Degraded[\s\S]*2\/3 ready/);
-    expect(await page.getByRole('row', { name: /^orders-0/ }).innerText({ timeout: 5_000 })).toContain(
+    expect(await page.getByRole('row', { name: /^orders-0/ }).textContent({ timeout: 5_000 })).toContain(
       'exited with code 1; restart in 20 s',
     );
     expect(await page.getByRole('link', { name: ':8080' }).getAttribute('href')).toBe(
@@ -114,8 +114,8 @@ describe.skipIf(!runnable)('the console in Chromium', () => {
     await page.getByRole('button', { name: 'Roll back catalog' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Roll back' }).click();
     await expect
-      .poll(() => page.getByRole('alert').innerText({ timeout: 5_000 }))
-      .toMatch(/Revision conflict\s+catalog was changed by somebody else\s+look again/);
+      .poll(() => page.getByRole('alert').textContent({ timeout: 5_000 }))
+      .toMatch(/Revision conflict\s*catalog was changed by somebody else\s*look again/);
   });
 
   it('does not offer changes to a viewer, and says why', async () => {
@@ -175,9 +175,9 @@ describe.skipIf(!runnable)('the console in Chromium', () => {
     await page.getByText('60 lines; live').waitFor();
     await page.getByLabel('Filter lines').fill('refused');
     await expect
-      .poll(() => page.getByRole('log').innerText({ timeout: 5_000 }))
+      .poll(() => page.getByRole('log').textContent({ timeout: 5_000 }))
       .toContain('cannot reach orders');
-    expect(await page.getByRole('log').innerText({ timeout: 5_000 })).not.toContain('/products/');
+    expect(await page.getByRole('log').textContent({ timeout: 5_000 })).not.toContain('/products/');
   });
 
   it('fits a phone without scrolling sideways', async () => {

@@ -11,7 +11,7 @@ import {
   type StateStore,
   systemClock,
 } from '@heptad/core';
-import { AccessControl, } from './access/access-control.ts';
+import { AccessControl } from './access/access-control.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import type { AuditPage, AuditQuery } from './audit/audit-reader.ts';
 import { loadSigningKey } from './audit/checkpoint.ts';

@@ -1,6 +1,6 @@
 // AuditLog: an append-only file of hash-chained records, durable before the caller goes on.
 
-import { createPublicKey, hash, } from 'node:crypto';
+import { createPublicKey, hash } from 'node:crypto';
 import { join } from 'node:path';
 import {
   type Clock,
