@@ -32,12 +32,12 @@ export type { ComposeBuild, ComposeOptions, ComposeProject, ComposeService } fro
 export { diffSpecs, type SpecDifference } from './control/diff.ts';
 export type { DesiredService, DryRun, ServiceChange } from './control/dry-run.ts';
 export type { OrchestratorEvent } from './control/events.ts';
-export {
-  ContainerOrchestrator,
-  type ContainerOrchestratorOptions,
-  type DeployOptions,
-  type ServiceStatusSummary,
-} from './control/orchestrator.ts';
+export { ContainerOrchestrator } from './control/orchestrator.ts';
+export type {
+  ContainerOrchestratorOptions,
+  DeployOptions,
+  ServiceStatusSummary,
+} from './control/orchestrator-options.ts';
 export {
   InvalidService,
   type ServiceSpecInput,

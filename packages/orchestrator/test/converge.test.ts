@@ -140,7 +140,10 @@ describe('changing', () => {
     expect(answers.least).toBeGreaterThanOrEqual(3);
     expect(answers.v1).toBeGreaterThan(0);
     expect(answers.v2).toBeGreaterThan(0);
-    expect((await world.replicas('web')).every((one) => one.spec.template.image === 'web:2')).toBe(true);
+    await eventually(async () => {
+      const images = (await world.replicas('web')).map((one) => one.spec.template.image);
+      expect(images).toEqual(['web:2', 'web:2', 'web:2']);
+    });
   });
 
   it('rolls back by itself when an image does not exist, and keeps serving', async () => {

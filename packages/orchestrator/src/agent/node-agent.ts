@@ -5,7 +5,9 @@ import {
   type ContainerResource,
   HeptadError,
   Informer,
+  type InformerOptions,
   Resources,
+  type RuntimeProbe,
   type ServiceResource,
   systemClock,
   systemRandom,
@@ -107,44 +109,13 @@ export class NodeAgent implements AsyncDisposable {
       );
     }
     await runtime.recover();
-    const access = { clock, random, namespace, onError };
+    const access: InformerOptions = { clock, random, namespace, onError };
     const services = new Informer(store, 'Service', access);
     const containers = new Informer(store, 'Container', access);
     const nodes = new Informer(store, 'Node', access);
-    const serviceResources = new Resources(store, 'Service', access);
-    this.#context = {
-      runtime,
-      node,
-      clock,
-      random,
-      containers: new Resources(store, 'Container', access),
-      endpoints: new Resources(store, 'Endpoint', access),
-      hooks: this.#options.services ?? {},
-      hosts: this.#options.hosts ?? {},
-      services: () => freshServices(serviceResources, services),
-      knownServices: () => [...services.items.values()],
-      tell: (container, op, because) => this.#tell(container, op, because),
-      onError,
-      signal: this.#stop.signal,
-    };
-    const { version, capabilities, reasons } = probe;
-    this.#registration = new NodeRegistration({
-      store,
-      namespace,
-      node,
-      runtime: {
-        name: runtime.name,
-        isolation: capabilities.isolation,
-        reasons: [...reasons],
-        ...(version === undefined ? {} : { version }),
-      },
-      clock,
-      random,
-      heartbeatMs: this.#options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS,
-      onReconnect: () => this.#resyncAll(),
-      onError,
-    });
-    this.#registration.fenced.addEventListener('abort', () => this.#onFenced(), { once: true });
+    this.#context = this.#makeContext(access, services);
+    this.#registration = this.#register(probe);
+    this.#disposables.push(services, containers, nodes, this.#registration);
     nodes.onChange((change) => {
       if (change.type === 'put' && change.resource.name === node.name) {
         this.#registration?.observe(change.resource);
@@ -155,8 +126,50 @@ export class NodeAgent implements AsyncDisposable {
       if (change.type === 'put') this.#onContainer(change.resource);
       else this.#onContainerGone(change.name);
     });
-    this.#disposables.push(services, containers, nodes, this.#registration);
     this.#loops = [this.#followRuntime(), this.#resyncLoop(containers)];
+  }
+
+  #makeContext(access: InformerOptions, services: Informer<'Service'>): AgentContext {
+    const { store, runtime, node } = this.#options;
+    const resources = new Resources(store, 'Service', access);
+    return {
+      runtime,
+      node,
+      clock: access.clock ?? systemClock,
+      random: access.random ?? systemRandom,
+      containers: new Resources(store, 'Container', access),
+      endpoints: new Resources(store, 'Endpoint', access),
+      hooks: this.#options.services ?? {},
+      hosts: this.#options.hosts ?? {},
+      services: () => freshServices(resources, services),
+      knownServices: () => [...services.items.values()],
+      tell: (container, op, because) => this.#tell(container, op, because),
+      onError: access.onError ?? (() => {}),
+      signal: this.#stop.signal,
+    };
+  }
+
+  #register(probe: RuntimeProbe): NodeRegistration {
+    const { store, runtime, node } = this.#options;
+    const { version, capabilities, reasons } = probe;
+    const registration = new NodeRegistration({
+      store,
+      namespace: this.#options.namespace ?? 'default',
+      node,
+      runtime: {
+        name: runtime.name,
+        isolation: capabilities.isolation,
+        reasons: [...reasons],
+        ...(version === undefined ? {} : { version }),
+      },
+      clock: this.#options.clock ?? systemClock,
+      random: this.#options.random ?? systemRandom,
+      heartbeatMs: this.#options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS,
+      onReconnect: () => this.#resyncAll(),
+      onError: this.#options.onError ?? (() => {}),
+    });
+    registration.fenced.addEventListener('abort', () => this.#onFenced(), { once: true });
+    return registration;
   }
 
   /** Stops working. Containers run on; the next agent of the node re-adopts them. */

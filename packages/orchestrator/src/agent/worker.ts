@@ -11,11 +11,12 @@ import {
 } from '@heptad/core';
 import { AGENT_FINALIZER, CONTAINER_LABEL, canonicalJson } from '../plan/identity.ts';
 import { isFinished } from '../plan/view.ts';
-import { containerSpec, limitsOf, serviceHosts } from './container-spec.ts';
+import { containerSpec } from './container-spec.ts';
 import type { AgentContext } from './context.ts';
-import { EndpointWriter } from './endpoint-writer.ts';
 import { HealthMonitor, type HealthState } from './health.ts';
-import { type Observed, observedFrom, seeEnd, seeReady, seeRunning, statusOf } from './observed.ts';
+import { applyLimits, HostsFile } from './live-changes.ts';
+import { type Observed, observedFrom, seeEnd, seeReady, seeRunning } from './observed.ts';
+import { ContainerReporter } from './reporter.ts';
 
 const RETRY_WAIT = { firstMs: 200, longestMs: 5_000 };
 /** Exit code shown for a container that could not be created or started; shells use it for "cannot execute". */
@@ -31,14 +32,12 @@ export class ContainerWorker {
   #resource: ContainerResource;
   readonly #context: AgentContext;
   readonly #observed: Observed;
-  readonly #endpoint: EndpointWriter;
+  readonly #hosts: HostsFile;
+  readonly #reporter: ContainerReporter;
   readonly #retry: Backoff;
-  readonly #retell: Backoff;
   #monitor: { id: string; check: string; monitor: HealthMonitor } | undefined;
   #health: HealthState | undefined;
   #killedForHealth = false;
-  #hosts: string | undefined;
-  #published: string | undefined;
   #timer: Timer | undefined;
   #wakeAt = 0;
   #asked = false;
@@ -50,9 +49,9 @@ export class ContainerWorker {
     this.#context = context;
     this.#resource = resource;
     this.#observed = observedFrom(resource.status);
-    this.#endpoint = new EndpointWriter(context.endpoints, context.node.name, context.node.zone);
+    this.#reporter = new ContainerReporter(context, this.id, (ms) => this.#wakeAfter(ms));
+    this.#hosts = new HostsFile(context);
     this.#retry = new Backoff(RETRY_WAIT, context.random);
-    this.#retell = new Backoff(RETRY_WAIT, context.random);
   }
 
   /** The resource changed. */
@@ -65,8 +64,7 @@ export class ContainerWorker {
 
   /** Doubts what was published (after a loss of the store) and looks again. */
   resync(): void {
-    this.#endpoint.doubt();
-    this.#published = undefined;
+    this.#reporter.doubt();
     this.turn();
   }
 
@@ -129,7 +127,7 @@ export class ContainerWorker {
     else if (info.state === 'stopped') await this.#takeExit(info);
     else if (info.state === 'paused') await this.#seePaused(info);
     else if (info.state === 'created') await this.#startCreated(info);
-    await this.#publish();
+    await this.#reporter.publish(this.#resource, this.#observed);
   }
 
   /** The runtime's container of this resource, found by label: it may have been made by an agent before us. */
@@ -156,7 +154,7 @@ export class ContainerWorker {
     }
     observed.status = 'Pending';
     observed.message = `starting ${this.#resource.spec.template.image}`;
-    await this.#publish();
+    await this.#reporter.publish(this.#resource, this.#observed);
     const spec = await this.#prepare();
     this.#context.signal.throwIfAborted();
     try {
@@ -181,11 +179,11 @@ export class ContainerWorker {
     try {
       const services = await this.#context.services();
       const spec = await containerSpec(this.#resource, node.name, services, hosts, hooks);
-      this.#hosts = canonicalJson(spec.hosts);
+      this.#hosts.created(spec);
       return spec;
     } catch (error) {
       this.#observed.message = `waits for the platform: ${errorMessage(error)}`;
-      await this.#publish();
+      await this.#reporter.publish(this.#resource, this.#observed);
       throw error;
     }
   }
@@ -221,8 +219,8 @@ export class ContainerWorker {
     const observed = this.#observed;
     const fresh = observed.runtimeId !== info.id || observed.status !== 'Running';
     seeRunning(observed, info, node.address);
-    await this.#applyLimits(info);
-    await this.#applyHosts(info);
+    await applyLimits(this.#context, this.#resource, info);
+    await this.#hosts.apply(info);
     const check = this.#resource.spec.template.healthCheck;
     if (check === undefined) {
       this.#stopMonitor();
@@ -232,7 +230,7 @@ export class ContainerWorker {
       this.#watchHealth(info, fresh);
       await this.#actOnHealth(info);
     }
-    await this.#syncEndpoint();
+    await this.#reporter.syncEndpoint(this.#resource, this.#observed);
   }
 
   #watchHealth(info: ContainerInfo, fresh: boolean): void {
@@ -274,42 +272,13 @@ export class ContainerWorker {
     const leaving = this.#resource.spec.drainUntil !== undefined;
     if (!health.failed || template.healthCheck?.onFailure !== 'restart' || leaving) return;
     // Out of traffic before it is stopped: whoever still gets an answer shall get it.
-    await this.#syncEndpoint();
-    await this.#publish();
+    await this.#reporter.syncEndpoint(this.#resource, this.#observed);
+    await this.#reporter.publish(this.#resource, this.#observed);
     this.#killedForHealth = true;
     this.#stopMonitor();
     this.#context.tell(this.#resource, 'restart', `it is unhealthy: ${health.message}`);
     await runtime.stop(info.id, { graceMs: template.stopGraceMs, signal: this.#context.signal });
     this.turn();
-  }
-
-  async #applyLimits(info: ContainerInfo): Promise<void> {
-    const wanted = limitsOf(this.#resource);
-    const same = (['cpuMillis', 'memoryBytes'] as const).every(
-      (limit) => wanted[limit] === info.limits[limit],
-    );
-    const pids = wanted.pids === undefined || wanted.pids === info.limits.pids;
-    if (same && pids) return;
-    try {
-      await this.#context.runtime.update(info.id, wanted);
-      this.#context.tell(this.#resource, 'update', `limits are now ${JSON.stringify(wanted)}`);
-    } catch (error) {
-      // A runtime without limits says so when it is probed; the container is still of use.
-      if (!isHeptadError(error, 'NOT_SUPPORTED')) throw error;
-    }
-  }
-
-  /** Services come and go while containers run; their /etc/hosts follows. */
-  async #applyHosts(info: ContainerInfo): Promise<void> {
-    const hosts = serviceHosts(this.#context.knownServices(), this.#context.hosts);
-    const text = canonicalJson(hosts);
-    if (text === this.#hosts) return;
-    try {
-      await this.#context.runtime.setHosts(info.id, hosts);
-    } catch (error) {
-      if (!isHeptadError(error, 'NOT_SUPPORTED')) throw error;
-    }
-    this.#hosts = text;
   }
 
   async #seePaused(info: ContainerInfo): Promise<void> {
@@ -318,7 +287,7 @@ export class ContainerWorker {
     this.#observed.status = 'Paused';
     this.#observed.message = 'paused';
     seeReady(this.#observed, false, this.#context.clock.now());
-    await this.#syncEndpoint();
+    await this.#reporter.syncEndpoint(this.#resource, this.#observed);
   }
 
   /** It ended. Its remains are kept through the back-off, so that its last words can be read, and then removed. */
@@ -344,8 +313,8 @@ export class ContainerWorker {
         ? `was unhealthy (${this.#health?.message ?? 'health check failed'}) and stopped`
         : how;
       this.#end({ exitCode, ranMs, what, forced }, now);
-      await this.#syncEndpoint();
-      await this.#publish();
+      await this.#reporter.syncEndpoint(this.#resource, this.#observed);
+      await this.#reporter.publish(this.#resource, this.#observed);
     }
     if (observed.restartAt === undefined || this.#resource.spec.drainUntil !== undefined) return;
     if (observed.restartAt > now) {
@@ -362,20 +331,12 @@ export class ContainerWorker {
     if (this.#observed.restartAt !== undefined) this.#wakeAfter(this.#observed.restartAt - now);
   }
 
-  async #syncEndpoint(): Promise<void> {
-    const { spec } = this.#resource;
-    const { address, ready } = this.#observed;
-    if (address === undefined || spec.template.ports.length === 0) return;
-    const state = !ready ? 'unready' : spec.drainUntil === undefined ? 'ready' : 'draining';
-    await this.#write(() => this.#endpoint.sync(this.#resource, { address, state }));
-  }
-
   /** Out of traffic, stopped with grace, removed; and when the resource is to go, its finalizer. */
   async #tearDown(info: ContainerInfo | undefined): Promise<void> {
     const { runtime, clock, containers, signal } = this.#context;
     const { template } = this.#resource.spec;
     this.#stopMonitor();
-    await this.#endpoint.remove(this.#resource);
+    await this.#reporter.removeEndpoint(this.#resource);
     if (info !== undefined) {
       if (info.state === 'running' || info.state === 'paused') {
         await runtime.stop(info.id, { graceMs: template.stopGraceMs, signal });
@@ -392,41 +353,11 @@ export class ContainerWorker {
     this.#observed.message = 'stopped as wanted';
     this.#observed.runtimeId = undefined;
     this.#observed.restartAt = undefined;
-    await this.#publish();
+    await this.#reporter.publish(this.#resource, this.#observed);
   }
 
   #stopMonitor(): void {
     this.#monitor?.monitor[Symbol.dispose]();
     this.#monitor = undefined;
-  }
-
-  /** Writes the status if it differs from the last one written. */
-  async #publish(): Promise<void> {
-    const { containers, node } = this.#context;
-    const { name, generation } = this.#resource;
-    const text = canonicalJson([this.#observed, generation]);
-    if (text === this.#published) return;
-    await this.#write(async () => {
-      await containers.updateStatus(name, (current) =>
-        // Bound elsewhere, or another container of the same name: not ours to tell of.
-        current.id !== this.id || current.spec.node !== node.name
-          ? undefined
-          : statusOf(this.#observed, generation, current.status),
-      );
-      this.#published = text;
-    });
-  }
-
-  /** Telling the state store must never keep a container from being run: what cannot be told now is told later. */
-  async #write(action: () => Promise<void>): Promise<void> {
-    try {
-      await action();
-    } catch (error) {
-      if (isHeptadError(error, 'NOT_FOUND') || this.#context.signal.aborted) return;
-      this.#context.onError(error);
-      this.#wakeAfter(this.#retell.nextMs());
-      return;
-    }
-    this.#retell.reset();
   }
 }

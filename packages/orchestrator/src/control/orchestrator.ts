@@ -4,75 +4,28 @@ import {
   type Clock,
   HeptadError,
   type NodeResource,
-  type Random,
   Resources,
-  type Scheduler,
   type ServiceResource,
-  type StateStore,
   systemClock,
   systemRandom,
 } from '@heptad/core';
 import { SERVICE_FINALIZER, templateHash } from '../plan/identity.ts';
-import {
-  DEFAULT_DOWN_MS,
-  DEFAULT_SUSPECT_MS,
-  OrchestrationPlanner,
-  type PlannerOptions,
-} from '../plan/planner.ts';
+import { DEFAULT_DOWN_MS, DEFAULT_SUSPECT_MS, OrchestrationPlanner } from '../plan/planner.ts';
 import type { RevisionRecord } from '../plan/state.ts';
-import type { OrchestratorStep } from '../plan/steps.ts';
 import { isFinished } from '../plan/view.ts';
 import { readClusterState, readRevisions } from './decode.ts';
 import { type DesiredService, type DryRun, dryRun } from './dry-run.ts';
 import { EventLog, type OrchestratorEvent } from './events.ts';
 import { explainService } from './explain.ts';
 import { ControlLoop } from './loop.ts';
+import type {
+  ContainerOrchestratorOptions,
+  DeployOptions,
+  ServiceStatusSummary,
+} from './orchestrator-options.ts';
+import { checkPublishedPorts } from './published-ports.ts';
 import { type ServiceSpecInput, validateService } from './validate.ts';
 import { type WaitOptions, waitForService } from './wait.ts';
-
-/** Options of {@link ContainerOrchestrator}. */
-export interface ContainerOrchestratorOptions extends Omit<PlannerOptions, 'scheduler'> {
-  readonly store: StateStore;
-  /** Default the system's. */
-  readonly clock?: Clock;
-  /** Default the system's. */
-  readonly random?: Random;
-  /** Default {@link BestFitScheduler}. */
-  readonly scheduler?: Scheduler;
-  /** Namespace it looks after. Default `default`. */
-  readonly namespace?: string;
-  /** Hears what was carried out, after it was. */
-  readonly onSteps?: (steps: readonly OrchestratorStep[]) => void;
-  /** Hears what went wrong while it goes on by itself (state store away, unreadable key). */
-  readonly onError?: (error: unknown) => void;
-}
-
-/** A service in figures. */
-export interface ServiceStatusSummary {
-  readonly name: string;
-  /** Replicas there are, those on lost nodes included; those being stopped not. */
-  readonly total: number;
-  readonly running: number;
-  readonly failed: number;
-  readonly pending: number;
-  /** Running and passing their health check. */
-  readonly ready: number;
-  /** Replicas wanted. */
-  readonly desired: number;
-  readonly rollout: NonNullable<ServiceResource['status']['rollout']>['state'] | 'unobserved';
-  /** One sentence. */
-  readonly message: string;
-}
-
-/** How {@link ContainerOrchestrator.deploy} writes. */
-export interface DeployOptions {
-  /** Labels of the Service resource. Default: those it has, or at creation the spec's. */
-  readonly labels?: Readonly<Record<string, string>>;
-  /** Only if the service is at this revision (0: only if there is none); else `REVISION_CONFLICT`. */
-  readonly ifRevision?: number;
-  /** Accept `replicas: 0`. Default false. */
-  readonly allowZeroReplicas?: boolean;
-}
 
 /**
  * Desired state in, running replicas out.
@@ -156,7 +109,7 @@ export class ContainerOrchestrator implements AsyncDisposable {
    */
   async deploy(name: string, input: ServiceSpecInput, options: DeployOptions = {}): Promise<ServiceResource> {
     const spec = validateService(name, input, options);
-    await this.#checkPorts(name, spec);
+    checkPublishedPorts(name, spec, await this.list());
     const existing = await this.#services.find(name);
     return this.#services.apply(
       {
@@ -352,34 +305,4 @@ export class ContainerOrchestrator implements AsyncDisposable {
       hint: 'wait until it is gone, then deploy it again',
     });
   }
-
-  /** Every node's proxy listens on every published port, so it can belong to one service only. */
-  async #checkPorts(name: string, spec: ServiceResource['spec']): Promise<void> {
-    const wanted = spec.ports.filter((port) => port.published !== undefined);
-    if (wanted.length === 0) return;
-    for (const other of await this.list()) {
-      if (other.name === name) continue;
-      for (const port of other.spec.ports) {
-        const clash = wanted.find(
-          (mine) =>
-            mine.published === port.published &&
-            mine.protocol === port.protocol &&
-            overlaps(mine.publishedAddress, port.publishedAddress),
-        );
-        if (clash === undefined) continue;
-        throw new HeptadError(
-          'PORT_IN_USE',
-          `cannot deploy ${name}: port ${clash.published} is published by service ${other.name}`,
-          {
-            hint: 'choose another published port, or remove that service first',
-            details: { service: other.name },
-          },
-        );
-      }
-    }
-  }
-}
-
-function overlaps(a = '127.0.0.1', b = '127.0.0.1'): boolean {
-  return a === b || a === '0.0.0.0' || b === '0.0.0.0' || a === '::' || b === '::';
 }

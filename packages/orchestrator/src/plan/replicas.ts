@@ -1,8 +1,10 @@
 // How many replicas to create, drain and remove: scaling and rolling update, never below the availability floor.
 
-import type { ContainerResource, Instant, ServiceResource, ServiceSpec } from '@heptad/core';
-import { AGENT_FINALIZER, canonicalJson, containerName, derivedUuid, liveParts } from './identity.ts';
-import { type Emit, lastGoodRevision } from './rollout.ts';
+import type { ContainerResource, Instant, ServiceResource } from '@heptad/core';
+import { canonicalJson, liveParts } from './identity.ts';
+import { creationReason, newReplica, templateFor } from './new-replica.ts';
+import { byRemovalOrder } from './removal-order.ts';
+import type { Emit } from './rollout.ts';
 import type { Draft } from './state.ts';
 import { isAvailable, isPaused, type ServiceView, viewService } from './view.ts';
 
@@ -121,7 +123,7 @@ function createMissing(draft: Draft, view: ServiceView, now: Instant, emit: Emit
   for (let made = 0; made < count; made += 1) {
     while (taken.has(slot)) slot += 1;
     taken.add(slot);
-    const container = newContainer(service, spec, hash, slot, all, now);
+    const container = newReplica(service, spec, hash, slot, all, now);
     emit({
       op: 'create-container',
       object: objectOf(container),
@@ -130,61 +132,6 @@ function createMissing(draft: Draft, view: ServiceView, now: Instant, emit: Emit
     });
   }
   return count;
-}
-
-/** What a new replica runs: while a rollout is paused that is the last revision that worked. */
-function templateFor(draft: Draft, view: ServiceView): { spec: ServiceSpec; hash: string } {
-  const { service, hash } = view;
-  if (isPaused(service)) {
-    const good = lastGoodRevision(draft, service.name, hash);
-    if (good !== undefined) return { spec: good.spec, hash: good.templateHash };
-  }
-  return { spec: service.spec, hash };
-}
-
-function creationReason(view: ServiceView, container: ContainerResource): string {
-  const { service, current, outdated, lost } = view;
-  if (outdated.length > 0) {
-    const moving = outdated.some((other) => other.spec.templateHash === view.hash);
-    return moving
-      ? `a node is being drained: ${container.name} takes over from there`
-      : `the spec of ${service.name} changed: ${container.name} runs the new one`;
-  }
-  if (lost.length > 0)
-    return `${lost.length} of ${service.name} are on a lost node: ${container.name} replaces one`;
-  return `${service.name} wants ${service.spec.replicas} replicas and has ${current.length}`;
-}
-
-function newContainer(
-  service: ServiceResource,
-  template: ServiceSpec,
-  hash: string,
-  slot: number,
-  all: readonly ContainerResource[],
-  now: Instant,
-): ContainerResource {
-  const predecessors = all.filter((other) => other.spec.slot === slot).map((other) => other.name);
-  const name = containerName(service, hash, slot, predecessors);
-  return {
-    kind: 'Container',
-    id: derivedUuid(now, `${service.id}/${name}/${now}`),
-    namespace: service.namespace,
-    name,
-    labels: { ...template.labels },
-    spec: { service: service.name, slot, templateHash: hash, template, desired: 'running' },
-    status: {
-      status: 'Pending',
-      observedGeneration: 0,
-      ready: false,
-      restarts: 0,
-      message: 'waits for a node',
-      conditions: [],
-    },
-    generation: 1,
-    revision: 0,
-    createdAt: now,
-    finalizers: [AGENT_FINALIZER],
-  };
 }
 
 /**
@@ -309,37 +256,4 @@ function retire(
     because: `${container.name} is about to stop`,
     payload: { service, endpoint: endpoint.name, state: 'draining' },
   });
-}
-
-/**
- * Whom to let go first: those without a node, then those that do not run, then those that are not ready, then those on
- * nodes to be emptied, then those that share a node with most others of their kind, then the highest slot.
- */
-function byRemovalOrder(draft: Draft, containers: readonly ContainerResource[]): ContainerResource[] {
-  const perNode = new Map<string, number>();
-  for (const { spec } of containers) {
-    if (spec.node !== undefined) perNode.set(spec.node, (perNode.get(spec.node) ?? 0) + 1);
-  }
-  const rank = (container: ContainerResource): number[] => {
-    const { node } = container.spec;
-    const resource = node === undefined ? undefined : draft.nodes.get(node);
-    return [
-      node === undefined ? 0 : 1,
-      container.status.status === 'Running' ? 1 : 0,
-      container.status.ready ? 1 : 0,
-      resource?.spec.draining === true || resource?.status.status !== 'Ready' ? 0 : 1,
-      -(node === undefined ? 0 : (perNode.get(node) ?? 0)),
-      -container.spec.slot,
-    ];
-  };
-  return containers
-    .map((container) => ({ container, rank: rank(container) }))
-    .sort((a, b) => {
-      for (const [index, value] of a.rank.entries()) {
-        const difference = value - (b.rank[index] ?? 0);
-        if (difference !== 0) return difference;
-      }
-      return a.container.name < b.container.name ? -1 : 1;
-    })
-    .map(({ container }) => container);
 }
