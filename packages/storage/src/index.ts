@@ -3,9 +3,10 @@
 export type { ConsistencySession } from '@heptad/core';
 export type { ClusterNodeStatus, ClusterStatus } from './client/cluster-status.ts';
 export { ConsistencyLevel } from './client/consistency-level.ts';
-export { DistributedStorage, type DistributedStorageOptions } from './client/distributed-storage.ts';
+export { DistributedStorage } from './client/distributed-storage.ts';
 export type { StorageTimeouts } from './client/http-replica.ts';
 export type { KnownNode } from './client/layout-client.ts';
+export type { DistributedStorageOptions } from './client/options.ts';
 export type { AddedNode, MoveProgress, ProgressOptions } from './client/rebalance.ts';
 export type { RepairOptions, RepairProgress, RepairReport } from './client/repair.ts';
 export { type ReplicaAnswer, StorageError, type StorageErrorCode } from './errors.ts';

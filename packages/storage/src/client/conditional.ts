@@ -23,7 +23,7 @@ import { StorageError } from '../errors.ts';
 import { guardedSuccessor, isTag, type Tag, ZERO_TAG } from '../model/tag.ts';
 import { objectId, type VersionHeader } from '../model/version.ts';
 import type { Draft } from './register.ts';
-import type { Version } from './replica.ts';
+import type { StrongObjects } from './strong.ts';
 
 /** What a conditional write tests. */
 export interface Condition {
@@ -35,10 +35,7 @@ export interface Condition {
 export interface ConditionalOptions {
   readonly store?: StateStore;
   readonly guardPrefix: string;
-  readonly head: (bucket: string, key: string, signal?: AbortSignal) => Promise<VersionHeader | undefined>;
-  readonly read: (bucket: string, key: string, signal?: AbortSignal) => Promise<Version | undefined>;
-  readonly write: (draft: Draft, signal?: AbortSignal) => Promise<VersionHeader>;
-  readonly storeVersion: (version: Version, signal?: AbortSignal) => Promise<void>;
+  readonly objects: StrongObjects;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -80,7 +77,7 @@ export class ConditionalWriter {
     const guardKey = `${this.#options.guardPrefix}${objectId(bucket, key)}`;
     for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
       const { guard, revision } = await this.#readGuard(store, guardKey);
-      const current = await this.#options.head(bucket, key, signal);
+      const current = await this.#options.objects.head(bucket, key, signal);
       const tag = current?.tag ?? ZERO_TAG;
       if (guard?.base === tag) {
         await this.#finish(guard, draft, signal);
@@ -116,18 +113,18 @@ export class ConditionalWriter {
     draft: Draft,
     signal: AbortSignal | undefined,
   ): Promise<VersionHeader | undefined> {
-    const { clock, random, write, storeVersion } = this.#options;
+    const { clock, random, objects } = this.#options;
     const staged = `${objectId(draft.header.bucket, draft.header.key)}/${random.uuid(clock.now())}`;
     const target = { 'staged-for': JSON.stringify(draft.header) };
     const hidden = { ...draft.header, bucket: STAGING_BUCKET, key: staged, metadata: target, deleted: false };
-    await write({ header: hidden, body: draft.body }, signal);
+    await objects.write({ header: hidden, body: draft.body }, signal);
     const winner = guardedSuccessor(base);
     const requestId = random.uuid(clock.now());
     const guard: Guard = { base, winner, staged };
     const decided = await this.#compareAndSet(store, guardKey, revision, JSON.stringify(guard), requestId);
     if (decided) {
       const version = { header: { ...draft.header, tag: winner }, body: draft.body };
-      await storeVersion(version, signal);
+      await objects.store(version, signal);
       await this.#unstage(staged);
       return version.header;
     }
@@ -160,16 +157,16 @@ export class ConditionalWriter {
 
   // Stores a successor somebody decided and did not come to store.
   async #finish(guard: Guard, draft: Draft, signal: AbortSignal | undefined): Promise<void> {
-    const staged = await this.#options.read(STAGING_BUCKET, guard.staged, signal);
+    const staged = await this.#options.objects.read(STAGING_BUCKET, guard.staged, signal);
     // Its writer has stored it and cleaned up between our two reads: the next look finds it.
     if (staged === undefined || staged.header.deleted) return;
     const target = JSON.parse(staged.header.metadata['staged-for'] ?? 'null');
     const header = stagedHeader(target, draft, guard.winner);
-    await this.#options.storeVersion({ header, body: staged.body }, signal);
+    await this.#options.objects.store({ header, body: staged.body }, signal);
   }
 
   async #unstage(staged: string): Promise<void> {
-    const { write, clock } = this.#options;
+    const { objects, clock } = this.#options;
     const header = {
       bucket: STAGING_BUCKET,
       key: staged,
@@ -180,7 +177,7 @@ export class ConditionalWriter {
       deleted: true,
     };
     // The write is done; what is left behind is removed by the next repair.
-    await write({ header, body: new Uint8Array() }).catch(() => undefined);
+    await objects.write({ header, body: new Uint8Array() }).catch(() => undefined);
   }
 }
 

@@ -3,75 +3,42 @@
 import {
   type Clock,
   type ConsistencyLevel,
-  type ConsistencySession,
   type GetOptions,
-  isHeptadError,
   type ObjectBody,
   type ObjectInfo,
   type ObjectRead,
   type ObjectStore,
   type PutOptions,
-  type Random,
-  type StateStore,
   systemClock,
   systemRandom,
 } from '@heptad/core';
 import { StorageError } from '../errors.ts';
-import { MAX_LAYOUT_RETRIES } from '../limits.ts';
 import { TagSource } from '../model/tag.ts';
 import {
   checkBucketName,
   checkKey,
   checkMetadata,
-  objectId,
   objectInfo,
   sha256Hex,
   type VersionHeader,
 } from '../model/version.ts';
-import { partitionOf } from '../placement/assign.ts';
-import { type Layout, quorumSets } from '../placement/layout.ts';
+import type { Layout } from '../placement/layout.ts';
 import { collectBody, sliceRange } from './body.ts';
 import { type ClusterStatus, readClusterStatus } from './cluster-status.ts';
 import { ConditionalWriter, DEFAULT_GUARD_PREFIX } from './conditional.ts';
 import { BackgroundWork } from './gather.ts';
-import { HttpReplicas, type StorageTimeouts } from './http-replica.ts';
-import { type KnownNode, LayoutClient } from './layout-client.ts';
+import { HttpReplicas } from './http-replica.ts';
+import { LayoutClient } from './layout-client.ts';
 import { listBucket } from './listing.ts';
+import { DEFAULT_TIMEOUTS, type DistributedStorageOptions } from './options.ts';
 import { type AddedNode, type ProgressOptions, Rebalancer } from './rebalance.ts';
 import { type Draft, QuorumRegister } from './register.ts';
 import { type RepairOptions, type RepairReport, repairCluster } from './repair.ts';
-import type { Route, Version } from './replica.ts';
+import type { Version } from './replica.ts';
+import { Router } from './router.ts';
 import { Sessions } from './session.ts';
+import { StrongObjects } from './strong.ts';
 import { readAnywhere, writeAnywhere } from './weak.ts';
-
-/** How to open a {@link DistributedStorage}. */
-export interface DistributedStorageOptions {
-  /**
-   * The storage nodes. The first client of a new cluster lays it out over them, in the background and as soon as most
-   * of them answer; later the layout is found at the nodes and only the addresses given here matter.
-   */
-  readonly nodes?: readonly KnownNode[];
-  /** Addresses of some nodes, when the layout is made elsewhere. Give `nodes` or `seeds`. */
-  readonly seeds?: readonly string[];
-  /** The nodes' bearer token. */
-  readonly token: string;
-  /** Copies of each object in a new cluster, 1 to 7. Default 3. */
-  readonly replicationFactor?: number;
-  /** Failure domain of this client: its nodes are asked for bytes first. */
-  readonly zone?: string;
-  /** Needed for `ifMatch` and `ifNoneMatch` alone; without it they are `NOT_SUPPORTED`. */
-  readonly stateStore?: StateStore;
-  /**
-   * Where in the state store conditional writes are decided. All who write an object conditionally must use the same.
-   * Default `/storage/guards/`.
-   */
-  readonly guardPrefix?: string;
-  readonly timeouts?: StorageTimeouts;
-  readonly clock?: Clock;
-  readonly random?: Random;
-}
-
-const DEFAULT_TIMEOUTS: Required<StorageTimeouts> = { connectMs: 1000, requestMs: 5000 };
 
 /**
  * Replicated objects over {@link StorageNode}s. A write is acknowledged when a quorum (RF/2+1) has it on disk; a
@@ -99,12 +66,12 @@ const DEFAULT_TIMEOUTS: Required<StorageTimeouts> = { connectMs: 1000, requestMs
  */
 export class DistributedStorage implements ObjectStore {
   readonly #clock: Clock;
-  readonly #random: Random;
-  readonly #zone: string | undefined;
   readonly #background = new BackgroundWork();
   readonly #replicas: HttpReplicas;
   readonly #layouts: LayoutClient;
+  readonly #router: Router;
   readonly #register: QuorumRegister;
+  readonly #strong: StrongObjects;
   readonly #sessions = new Sessions();
   readonly #tags: TagSource;
   readonly #conditional: ConditionalWriter;
@@ -119,8 +86,6 @@ export class DistributedStorage implements ObjectStore {
       });
     }
     this.#clock = clock;
-    this.#random = random;
-    this.#zone = options.zone;
     this.#tags = new TagSource(clock, random);
     this.#replicas = new HttpReplicas({
       token: options.token,
@@ -138,21 +103,21 @@ export class DistributedStorage implements ObjectStore {
       clock,
       background: this.#background,
     });
+    const [zone, closed] = [options.zone, this.#stop.signal];
+    this.#router = new Router({ layouts: this.#layouts, random, zone, closed });
     this.#register = new QuorumRegister({
       replicas: this.#replicas,
       tags: this.#tags,
       background: this.#background,
       clock,
-      prefer: (candidates) => this.#prefer(candidates),
+      prefer: (candidates) => this.#router.prefer(candidates),
     });
+    this.#strong = new StrongObjects(this.#router, this.#register);
     const store = options.stateStore;
     this.#conditional = new ConditionalWriter({
       ...(store === undefined ? {} : { store }),
       guardPrefix: options.guardPrefix ?? DEFAULT_GUARD_PREFIX,
-      head: (bucket, key, signal) => this.#strongHead(bucket, key, signal),
-      read: (bucket, key, signal) => this.#strongRead(bucket, key, signal),
-      write: (draft, signal) => this.#strongWrite(draft, signal),
-      storeVersion: (version, signal) => this.#storeVersion(version, signal),
+      objects: this.#strong,
       clock,
       random,
     });
@@ -194,7 +159,7 @@ export class DistributedStorage implements ObjectStore {
     this.#check(bucket, key);
     const strong = (options.consistency ?? 'strong') === 'strong';
     const header = strong
-      ? await this.#strongHead(bucket, key, options.signal)
+      ? await this.#strong.head(bucket, key, options.signal)
       : (await this.#read(bucket, key, options))?.header;
     if (header === undefined || header.deleted) throw notFound(bucket, key);
     this.#sessions.note(options.session, bucket, key, header.tag);
@@ -206,7 +171,7 @@ export class DistributedStorage implements ObjectStore {
     bucket: string,
     options: { prefix?: string; after?: string; limit?: number; signal?: AbortSignal } = {},
   ): AsyncIterable<ObjectInfo> {
-    this.#checkOpen();
+    this.#router.checkOpen();
     checkBucketName(bucket);
     const { signal, ...query } = options;
     yield* listBucket({
@@ -221,7 +186,7 @@ export class DistributedStorage implements ObjectStore {
 
   /** Nodes, space, copies: what an administrator looks at first. Never rejects because nodes are down. */
   async getClusterStatus(): Promise<ClusterStatus> {
-    this.#checkOpen();
+    this.#router.checkOpen();
     return await readClusterStatus(await this.#layouts.refresh(), this.#layouts, this.#replicas);
   }
 
@@ -231,7 +196,7 @@ export class DistributedStorage implements ObjectStore {
    * @throws StorageError `READ_FAILED` when a partition has no quorum.
    */
   async repair(options: RepairOptions = {}): Promise<RepairReport> {
-    this.#checkOpen();
+    this.#router.checkOpen();
     const { signal } = options;
     await this.#rebalancer.finish(signal === undefined ? {} : { signal });
     return await repairCluster(
@@ -253,7 +218,7 @@ export class DistributedStorage implements ObjectStore {
    * go on from where it stopped).
    */
   async addNode(node: AddedNode, options: ProgressOptions = {}): Promise<Layout> {
-    this.#checkOpen();
+    this.#router.checkOpen();
     return await this.#rebalancer.addNode(node, options);
   }
 
@@ -264,7 +229,7 @@ export class DistributedStorage implements ObjectStore {
    * `INSUFFICIENT_SPACE` (the others could not hold its data), `LAYOUT_CONFLICT`, `READ_FAILED`, `WRITE_FAILED`.
    */
   async removeNode(id: string, options: ProgressOptions = {}): Promise<Layout> {
-    this.#checkOpen();
+    this.#router.checkOpen();
     return await this.#rebalancer.removeNode(id, options);
   }
 
@@ -291,11 +256,11 @@ export class DistributedStorage implements ObjectStore {
     if (ifMatch !== undefined || ifNoneMatch !== undefined) {
       header = await this.#conditional.write(draft, { ifMatch, ifNoneMatch }, signal);
     } else if (level === 'eventual') {
-      header = await this.#underLayout(bucket, key, (route) =>
-        writeAnywhere(this.#weak(), route, draft, this.#prefer(nodesOf(route)), signal),
+      header = await this.#router.run(bucket, key, (route) =>
+        writeAnywhere(this.#weak(), route, draft, this.#router.order(route), signal),
       );
     } else {
-      header = await this.#strongWrite(draft, signal);
+      header = await this.#strong.write(draft, signal);
     }
     this.#sessions.note(options.session, bucket, key, header.tag);
     return header;
@@ -306,71 +271,19 @@ export class DistributedStorage implements ObjectStore {
     const level = checkLevel(options.consistency);
     let version: Version | undefined;
     if (level === 'strong') {
-      version = await this.#strongRead(bucket, key, signal);
+      version = await this.#strong.read(bucket, key, signal);
     } else {
       const atLeast = level === 'eventual' ? undefined : this.#sessions.floor(options.session, bucket, key);
       const weak =
         level === 'read-your-writes' && atLeast === undefined
           ? undefined
-          : await this.#underLayout(bucket, key, (route) =>
-              readAnywhere(this.#weak(), route, this.#prefer(nodesOf(route)), atLeast, signal),
+          : await this.#router.run(bucket, key, (route) =>
+              readAnywhere(this.#weak(), route, this.#router.order(route), atLeast, signal),
             );
-      version = weak === undefined ? await this.#strongRead(bucket, key, signal) : weak.version;
+      version = weak === undefined ? await this.#strong.read(bucket, key, signal) : weak.version;
     }
     if (version !== undefined) this.#sessions.note(options.session, bucket, key, version.header.tag);
     return version;
-  }
-
-  async #strongRead(bucket: string, key: string, signal?: AbortSignal): Promise<Version | undefined> {
-    return await this.#underLayout(bucket, key, (route) => this.#register.read(route, signal));
-  }
-
-  async #strongHead(bucket: string, key: string, signal?: AbortSignal): Promise<VersionHeader | undefined> {
-    return await this.#underLayout(bucket, key, (route) => this.#register.head(route, signal));
-  }
-
-  // The tag is drawn once: a version stored in part under one layout and again under the next must be the same version,
-  // or a reader could see this write, then a later one, then this one again.
-  async #strongWrite(draft: Draft, signal?: AbortSignal): Promise<VersionHeader> {
-    const { bucket, key } = draft.header;
-    const version = await this.#underLayout(bucket, key, (route) =>
-      this.#register.draw(route, draft, signal),
-    );
-    await this.#storeVersion(version, signal);
-    return version.header;
-  }
-
-  async #storeVersion(version: Version, signal?: AbortSignal): Promise<void> {
-    const { bucket, key } = version.header;
-    await this.#underLayout(bucket, key, (route) => this.#register.store(route, version, new Map(), signal));
-  }
-
-  // Runs a phase under the layout of the moment; nodes that go by a newer one refuse it, and it runs again under that.
-  async #underLayout<T>(bucket: string, key: string, phase: (route: Route) => Promise<T>): Promise<T> {
-    this.#checkOpen();
-    const id = objectId(bucket, key);
-    let layout = await this.#layouts.get();
-    for (let attempt = 1; ; attempt += 1) {
-      const sets = quorumSets(layout, partitionOf(id));
-      try {
-        return await phase({ id, layoutVersion: layout.version, sets });
-      } catch (error) {
-        if (attempt >= MAX_LAYOUT_RETRIES || !saysStaleLayout(error)) throw error;
-        const newer = await this.#layouts.refresh();
-        if (newer.version === layout.version) throw error;
-        layout = newer;
-      }
-    }
-  }
-
-  #prefer(candidates: readonly string[]): readonly string[] {
-    const nodes = this.#layouts.layout?.nodes ?? [];
-    const near = (id: string): boolean =>
-      this.#zone !== undefined && nodes.find((node) => node.id === id)?.zone === this.#zone;
-    // A random start spreads the reads of a hot object over its replicas.
-    const start = this.#random.integer(Math.max(1, candidates.length));
-    const rotated = [...candidates.slice(start), ...candidates.slice(0, start)];
-    return [...rotated.filter(near), ...rotated.filter((id) => !near(id))];
   }
 
   #weak() {
@@ -391,31 +304,10 @@ export class DistributedStorage implements ObjectStore {
   }
 
   #check(bucket: string, key: string): void {
-    this.#checkOpen();
+    this.#router.checkOpen();
     checkBucketName(bucket);
     checkKey(key);
   }
-
-  #checkOpen(): void {
-    if (this.#stop.signal.aborted)
-      throw new StorageError('STORE_CLOSED', 'cannot use the object store: it was closed');
-  }
-}
-
-function nodesOf(route: Route): readonly string[] {
-  return [...new Set(route.sets.flatMap((set) => set.nodes))];
-}
-
-function saysStaleLayout(error: unknown): boolean {
-  if (isHeptadError(error, 'STALE_LAYOUT')) return true;
-  const replicas = isHeptadError(error) ? error.details.replicas : undefined;
-  return (
-    Array.isArray(replicas) &&
-    replicas.some(
-      (answer: unknown) =>
-        typeof answer === 'object' && answer !== null && 'code' in answer && answer.code === 'STALE_LAYOUT',
-    )
-  );
 }
 
 function checkLevel(level: ConsistencyLevel | undefined): ConsistencyLevel {
@@ -430,6 +322,3 @@ function checkLevel(level: ConsistencyLevel | undefined): ConsistencyLevel {
 function notFound(bucket: string, key: string): StorageError {
   return new StorageError('OBJECT_NOT_FOUND', `there is no object ${bucket}/${key}`);
 }
-
-/** What callers may keep between operations; see `ConsistencySession`. */
-export type { ConsistencySession };
