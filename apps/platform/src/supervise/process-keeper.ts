@@ -1,6 +1,6 @@
 // Keeps one process running: starts it, adopts it after our own restart, starts it again when it ends.
 
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Clock, HeptadError, systemClock } from '@heptad/core';
@@ -56,6 +56,7 @@ export class ProcessKeeper implements AsyncDisposable {
   readonly #listen: KeeperListener;
   readonly #stopping = new AbortController();
   #identity: ProcessIdentity | undefined;
+  #child: ChildProcess | undefined;
   #restarts = 0;
   #loop: Promise<void> | undefined;
 
@@ -107,7 +108,8 @@ export class ProcessKeeper implements AsyncDisposable {
         resolve(signal === null ? `exited with code ${code}` : `was killed by ${signal}`),
       );
     });
-    child.unref();
+    // The handle stays referenced: it is what keeps us running while we keep it, and while we wait for its end.
+    this.#child = child;
     const identity = child.pid === undefined ? undefined : identify(child.pid);
     this.#identity = identity;
     if (identity !== undefined) await writePidFile(this.#what.pidFile, identity);
@@ -134,6 +136,7 @@ export class ProcessKeeper implements AsyncDisposable {
   /** Stops watching and lets the process run on. */
   leave(): void {
     this.#stopping.abort();
+    this.#child?.unref();
   }
 
   /**

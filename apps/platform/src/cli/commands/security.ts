@@ -23,6 +23,10 @@ export function registerSecurityCommands(program: Command): void {
     .requiredOption('--role <role>', 'admin, operator or viewer')
     .action(async (name, options, command) => (await load()).addUser(name, options, command));
   user
+    .command('reset-password <name>')
+    .description('give a user a new generated password; prints it once and ends their sessions')
+    .action(async (name, _o, command) => (await load()).resetPassword(name, command));
+  user
     .command('rm <name>')
     .description('remove a user')
     .action(async (name, _o, command) => (await load()).removeUser(name, command));

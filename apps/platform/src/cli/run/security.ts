@@ -70,6 +70,18 @@ export async function addUser(name: string, options: { role: string }, command: 
   process.stdout.write(`${answer.password}\n`);
 }
 
+/** `heptad security user reset-password`. */
+export async function resetPassword(name: string, command: Command): Promise<void> {
+  const { client, json } = contextOf(command);
+  const answer = await client.json<{ password: string }>(
+    'POST',
+    `/api/v1/users/${encodeURIComponent(name)}/password`,
+  );
+  if (json) return printJson(answer);
+  say(`the new password of ${name} is shown only now:`);
+  process.stdout.write(`${answer.password}\n`);
+}
+
 /** `heptad security user rm`. */
 export async function removeUser(name: string, command: Command): Promise<void> {
   const { client } = contextOf(command);

@@ -1,14 +1,12 @@
 // /auth, /users, /roles, /keys, /audit: who may do what, and what was done.
 
-import { randomBytes } from 'node:crypto';
 import { HeptadError, invalidArgument, type Principal } from '@heptad/core';
+import { generatePassword } from '@heptad/security';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { App } from '../app.ts';
 import type { ServerParts } from '../parts.ts';
 
-/** 144 bits: nobody guesses it, and a person can still paste it. */
-const PASSWORD_BYTES = 18;
 const userName = z.string().min(1).max(64);
 const keyParams = z.object({ name: z.string().min(1).max(128) });
 const tokenBody = z.object({
@@ -61,6 +59,17 @@ export function authRoutes(app: App, parts: ServerParts): void {
       return { id, type, roles };
     },
   );
+  app.post(
+    '/api/v1/auth/logout',
+    { config: { access: { resource: 'security/self', action: 'read' } } },
+    async (request, reply) => {
+      const token = request.headers.authorization?.slice('Bearer '.length) ?? '';
+      const { kind, credentialId, principal } = await security.tokens.verify(token);
+      // Only a login has a session to end; an API token is revoked by whoever made it.
+      if (kind === 'session') await security.tokens.endSession(principal.id, credentialId);
+      return reply.status(204).send();
+    },
+  );
   app.get('/api/v1/auth/token', read, async () => ({ items: await security.tokens.listApiTokens() }));
   app.post('/api/v1/auth/token', { ...write, schema: { body: tokenBody } }, async (request) => {
     const { name, roles, scopes, service, ttlMs } = request.body;
@@ -91,7 +100,7 @@ export function authRoutes(app: App, parts: ServerParts): void {
     '/api/v1/users',
     { ...write, schema: { body: z.object({ name: userName, roles: z.array(z.string()).min(1) }) } },
     async (request, reply) => {
-      const password = randomBytes(PASSWORD_BYTES).toString('base64url');
+      const password = generatePassword();
       const user = await security.users.create({ ...request.body, password });
       return reply.status(201).send({ name: user.name, roles: user.roles, password });
     },
@@ -103,6 +112,11 @@ export function authRoutes(app: App, parts: ServerParts): void {
       await security.users.remove(request.params.name);
       return reply.status(204).send();
     },
+  );
+  app.post(
+    '/api/v1/users/:name/password',
+    { ...write, schema: { params: z.object({ name: userName }) } },
+    async (request) => ({ password: await security.users.resetPassword(request.params.name) }),
   );
   app.get('/api/v1/roles', read, async () => ({ items: security.access.rules }));
 
