@@ -29,5 +29,6 @@ export * from './store/keys.ts';
 export * from './store/memory.ts';
 export * from './store/pulse.ts';
 export * from './store/resource-codec.ts';
+export * from './store/resource-types.ts';
 export * from './store/resources.ts';
 export * from './store/rules.ts';

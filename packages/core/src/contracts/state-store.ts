@@ -51,7 +51,10 @@ export interface RangeResult {
   readonly more: boolean;
 }
 
-/** One condition of a transaction. A missing key has version, createRevision and modRevision 0 and no value. */
+/**
+ * One condition of a transaction. A missing key has version, createRevision and modRevision 0, no lease (`''`) and no
+ * value: every compare of its value is false, `!=` included, as in etcd. Values compare by their bytes.
+ */
 export type Compare =
   | {
       readonly key: Key;
@@ -67,7 +70,11 @@ export type Compare =
     }
   | { readonly key: Key; readonly target: 'lease'; readonly is: '=' | '!='; readonly than: string };
 
-/** One operation of a transaction. A key may be put at most once in a branch (`DUPLICATE_KEY`). */
+/**
+ * One operation of a transaction. They run in order: a range sees what came before it in its branch. A key may be put at
+ * most once in a branch, and not deleted in the same one (`DUPLICATE_KEY`). A put without `leaseId` takes the key from
+ * the lease it had.
+ */
 export type Op =
   | { readonly op: 'put'; readonly key: Key; readonly value: string; readonly leaseId?: string }
   | { readonly op: 'delete'; readonly key: Key; readonly end?: Key; readonly prefix?: boolean }

@@ -83,9 +83,11 @@ describe('Informer', () => {
     expect([...informer.items.keys()].sort()).toEqual(['changed', 'kept', 'removed']);
     expect(heard).toEqual([]);
     expect(errors.length).toBeGreaterThan(2);
+    expect(informer.lastError).toBe(errors.at(-1));
     flaky.down = false;
     flaky.cut = new AbortController();
     await clock.advance(10_000);
+    expect(informer.lastError).toBeUndefined();
     expect(heard.sort()).toEqual(['delete removed', 'put changed', 'put new']);
     expect([...informer.items.keys()].sort()).toEqual(['changed', 'kept', 'new']);
   });

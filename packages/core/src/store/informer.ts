@@ -8,7 +8,8 @@ import { systemClock } from '../ports/node/clock.ts';
 import { systemRandom } from '../ports/node/random.ts';
 import type { ResourceKind, ResourceOf } from '../resources/index.ts';
 import { Backoff } from './backoff.ts';
-import { type ResourceChange, Resources, type ResourcesOptions } from './resources.ts';
+import type { ResourceChange, ResourcesOptions } from './resource-types.ts';
+import { Resources } from './resources.ts';
 
 /** After a failure, first and longest wait before the next list. */
 const RELIST_WAIT = { firstMs: 100, longestMs: 5_000 };
@@ -48,6 +49,7 @@ export class Informer<K extends ResourceKind> implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
   #revision: Revision = 0;
+  #lastError: unknown;
   #becomeReady: () => void = () => {};
 
   constructor(store: StateStore, kind: K, options: InformerOptions = {}) {
@@ -74,6 +76,11 @@ export class Informer<K extends ResourceKind> implements AsyncDisposable {
     return this.#revision;
   }
 
+  /** Why `items` is not up to date now: the last failure to list or watch; `undefined` while it follows the store. */
+  get lastError(): unknown {
+    return this.#lastError;
+  }
+
   /** Calls back at each change from now on, after `items` has it. Dispose of the result to stop. */
   onChange(callback: (change: ResourceChange<K>) => void): Disposable {
     this.#callbacks.add(callback);
@@ -93,6 +100,7 @@ export class Informer<K extends ResourceKind> implements AsyncDisposable {
         await this.#listAndWatch(signal);
       } catch (error) {
         if (signal.aborted) return;
+        this.#lastError = error;
         this.#onError(error);
         if (isHeptadError(error, 'STORE_CLOSED')) return;
         // Compaction is no failure of the store: list again at once.
@@ -106,6 +114,7 @@ export class Informer<K extends ResourceKind> implements AsyncDisposable {
     const { items, revision } = await this.#resources.list();
     this.#replace(items, revision);
     this.#backoff.reset();
+    this.#lastError = undefined;
     this.#becomeReady();
     for await (const changes of this.#resources.watch({ fromRevision: revision + 1, signal })) {
       for (const change of changes) this.#take(change);

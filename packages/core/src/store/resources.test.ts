@@ -3,7 +3,8 @@
 import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../sim/virtual-clock.ts';
 import { MemoryStateStore } from './memory.ts';
-import { type ResourceChange, Resources } from './resources.ts';
+import type { ResourceChange } from './resource-types.ts';
+import { Resources } from './resources.ts';
 
 function fresh() {
   const clock = new VirtualClock();
@@ -137,7 +138,7 @@ describe('updateStatus and update', () => {
       spec: { ...current.spec, preferred: true },
     }));
     expect(updated).toMatchObject({ id: made.id, name: 'north', generation: 2, spec: { preferred: true } });
-    const bad = centers.update('north', (current) => ({ ...current, labels: 5 as unknown as {} }));
+    const bad = centers.update('north', (current) => ({ ...current, labels: { a: 5 as unknown as string } }));
     await expect(bad).rejects.toMatchObject({ code: 'INVALID_RESOURCE' });
   });
 

@@ -1,94 +1,41 @@
 // Resources: typed, validated access to all resources of one kind in a state store.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { z } from 'zod';
-import type {
-  Compare,
-  Key,
-  KeyValue,
-  Op,
-  Revision,
-  StateStore,
-  TxnResult,
-} from '../contracts/state-store.ts';
-import { HeptadError, isHeptadError } from '../errors.ts';
+import type { Revision, StateStore } from '../contracts/state-store.ts';
+import { type HeptadError, isHeptadError } from '../errors.ts';
 import type { Clock } from '../ports/clock.ts';
 import { systemClock } from '../ports/node/clock.ts';
 import { systemRandom } from '../ports/node/random.ts';
 import type { Random } from '../ports/random.ts';
-import type { Labels, RESOURCE_SCHEMAS, ResourceKind, ResourceOf } from '../resources/index.ts';
+import type { Labels, ResourceKind, ResourceOf } from '../resources/index.ts';
 import { initialStatus } from './initial-status.ts';
 import {
   decodeResource,
   decodeResourceIfValid,
-  encodeResource,
   parseResource,
   resourceKey,
   resourcePrefix,
 } from './resource-codec.ts';
-
-/** What may be written as a spec: fields with defaults may be left out. */
-export type SpecInput<K extends ResourceKind> = z.input<(typeof RESOURCE_SCHEMAS)[K]>['spec'];
-/** The status of a kind. */
-export type StatusOf<K extends ResourceKind> = ResourceOf<K>['status'];
-
-/** One change of a resource. */
-export type ResourceChange<K extends ResourceKind> =
-  | { readonly type: 'put'; readonly resource: ResourceOf<K>; readonly revision: Revision }
-  | {
-      readonly type: 'delete';
-      readonly name: string;
-      readonly namespace: string;
-      /** What it was before. */
-      readonly previous?: ResourceOf<K>;
-      readonly revision: Revision;
-    };
-
-/** What {@link Resources.apply} should make true. */
-export interface ApplyInput<K extends ResourceKind> {
-  readonly name: string;
-  readonly spec: SpecInput<K>;
-  /** Used only when the resource is created. Default: the kind's initial status. */
-  readonly status?: StatusOf<K>;
-  /** Replaces the labels. Default: keeps them (none at creation). */
-  readonly labels?: Labels;
-  /** Replaces the finalizers. Default: keeps them (none at creation). */
-  readonly finalizers?: readonly string[];
-}
-
-/** How to apply. */
-export interface ApplyOptions {
-  /** Only if the resource is at this revision (0: only if there is none); else `REVISION_CONFLICT`. */
-  readonly ifRevision?: Revision;
-  /** The resource vanishes with this lease. Default: keeps the lease it has. */
-  readonly leaseId?: string;
-  /** Validate and answer what would be, without writing. */
-  readonly dryRun?: boolean;
-}
-
-/** Where {@link Resources} takes its time, chance and namespace from. */
-export interface ResourcesOptions {
-  /** Default {@link systemClock}. */
-  readonly clock?: Clock;
-  /** Default {@link systemRandom}. */
-  readonly random?: Random;
-  /** Default `default`. */
-  readonly namespace?: string;
-}
+import type {
+  ApplyInput,
+  ApplyOptions,
+  ResourceChange,
+  ResourcesOptions,
+  StatusOf,
+} from './resource-types.ts';
+import {
+  conflictError,
+  type Decision,
+  decided,
+  labelOf,
+  notFoundError,
+  type ResourceAddress,
+  type Stored,
+  writeOf,
+} from './resource-write.ts';
 
 /** A writer that loses this many races in a row is told so; each loss means that somebody else got ahead. */
 const MAXIMUM_ATTEMPTS = 64;
-
-interface Stored<K extends ResourceKind> {
-  readonly kv: KeyValue;
-  readonly resource: ResourceOf<K>;
-}
-
-/** What a writer decided: the resource to store, `delete`, or `keep` it as it is. */
-type Decision<K extends ResourceKind> =
-  | { readonly put: ResourceOf<K>; readonly leaseId?: string | undefined }
-  | 'delete'
-  | 'keep';
 
 /**
  * Get, list, write and watch the resources of one kind.
@@ -266,21 +213,19 @@ export class Resources<K extends ResourceKind> {
   }
 
   #label(name: string): string {
-    return `${this.kind} ${this.namespace}/${name}`;
+    return labelOf(this.#address(name));
   }
 
-  #notFound(name: string, doing: string): HeptadError<'NOT_FOUND'> {
-    return new HeptadError('NOT_FOUND', `cannot ${doing} ${this.#label(name)}: there is none`, {
-      details: { kind: this.kind, namespace: this.namespace, name },
-    });
+  #address(name: string): ResourceAddress {
+    return { kind: this.kind, namespace: this.namespace, name };
   }
 
-  #conflict(name: string, doing: string, why: string, retryable: boolean): HeptadError<'REVISION_CONFLICT'> {
-    return new HeptadError('REVISION_CONFLICT', `cannot ${doing} ${this.#label(name)}: ${why}`, {
-      hint: 'read it again and decide anew',
-      retryable,
-      details: { kind: this.kind, namespace: this.namespace, name },
-    });
+  #notFound(name: string, doing: string): HeptadError {
+    return notFoundError(this.#address(name), doing);
+  }
+
+  #conflict(name: string, doing: string, why: string, retryable: boolean): HeptadError {
+    return conflictError(this.#address(name), doing, why, retryable);
   }
 
   /** A new resource of the input, validated. */
@@ -338,7 +283,9 @@ export class Resources<K extends ResourceKind> {
       const decision = decide(stored);
       const answer = decided(decision, stored);
       if (decision === 'keep' || options.dryRun === true) return answer;
-      const result = await this.#commit(key, actual, decision);
+      // The id lets a remote store re-check a write whose answer was lost instead of failing it.
+      const requestId = this.#random.uuid(this.#clock.now());
+      const result = await this.#store.txn(writeOf(key, actual, decision, requestId));
       if (result.succeeded) {
         return decision === 'delete' ? answer : { ...answer, revision: result.revision };
       }
@@ -346,30 +293,4 @@ export class Resources<K extends ResourceKind> {
     const why = `somebody else changed it first, ${MAXIMUM_ATTEMPTS} times in a row`;
     throw this.#conflict(name, doing, why, true);
   }
-
-  #commit(key: Key, ifModRevision: Revision, decision: Exclude<Decision<K>, 'keep'>): Promise<TxnResult> {
-    const unchanged: Compare = { key, target: 'modRevision', is: '=', than: ifModRevision };
-    const op: Op =
-      decision === 'delete'
-        ? { op: 'delete', key }
-        : {
-            op: 'put',
-            key,
-            value: encodeResource(decision.put),
-            ...(decision.leaseId === undefined ? {} : { leaseId: decision.leaseId }),
-          };
-    // The id lets a remote store re-check a write whose answer was lost instead of failing it.
-    const requestId = this.#random.uuid(this.#clock.now());
-    return this.#store.txn({ compare: [unchanged], success: [op], requestId });
-  }
-}
-
-/** The resource a decision leaves, with the revision it has now. */
-function decided<K extends ResourceKind>(
-  decision: Decision<K>,
-  stored: Stored<K> | undefined,
-): ResourceOf<K> {
-  if (typeof decision === 'object') return decision.put;
-  if (stored === undefined) throw new TypeError('a missing resource can be neither kept nor deleted');
-  return stored.resource;
 }

@@ -144,7 +144,7 @@ export class RemoteStateStore implements LeaseGrantingStore {
     } catch (error) {
       // Our own first try, whose answer was lost, may be the one that compacted.
       const ours = tries > 1 && isHeptadError(error, 'COMPACTED');
-      if (!ours || error.details['compactRevision'] !== revision) throw error;
+      if (!ours || error.details.compactRevision !== revision) throw error;
     }
   }
 

@@ -99,7 +99,7 @@ export class StateTransport {
 
   async #send(path: string, body: unknown, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
     const { url, token } = this.#options;
-    const bearer = typeof token === 'function' ? await token() : token;
+    const bearer = await bearerOf(token);
     try {
       return await request(`${url}${path}`, {
         method: 'POST',
@@ -128,6 +128,16 @@ export class StateTransport {
   /** Closes the connections it opened. */
   async close(): Promise<void> {
     if (this.#ownsDispatcher) await this.#dispatcher.destroy();
+  }
+}
+
+/** The present token. Without one nothing is sent. */
+async function bearerOf(token: TransportOptions['token']): Promise<string | undefined> {
+  if (typeof token !== 'function') return token;
+  try {
+    return await token();
+  } catch (error) {
+    throw new TransportFailure('failed', `there is no token to send: ${errorMessage(error)}`, error);
   }
 }
 

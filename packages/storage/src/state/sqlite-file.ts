@@ -70,7 +70,7 @@ function readMeta(path: string, database: DatabaseSync): StateFileMeta {
     revision: whole(row, 'current_rev'),
     compactRevision: whole(row, 'compact_rev'),
     sweptRevision: whole(row, 'swept_rev'),
-    clusterId: String(row?.['cluster_id'] ?? ''),
+    clusterId: String(row?.cluster_id ?? ''),
     epoch: whole(row, 'epoch'),
   };
   if (meta.revision < 0 || meta.epoch < 0 || meta.compactRevision > meta.revision) {
@@ -82,7 +82,7 @@ function readMeta(path: string, database: DatabaseSync): StateFileMeta {
 /** Every invariant that ties the tables together, and the checksum of every row. */
 function checkContents(path: string, database: DatabaseSync): void {
   const problems = database.prepare('PRAGMA quick_check(1)').all();
-  const verdict = String(problems[0]?.['quick_check'] ?? '');
+  const verdict = String(problems[0]?.quick_check ?? '');
   if (verdict !== 'ok') throw corruptError(path, verdict);
   const { revision } = readMeta(path, database);
   for (const table of ['kv', 'event']) {

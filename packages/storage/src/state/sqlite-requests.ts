@@ -35,7 +35,7 @@ export class RequestMemory {
   find(requestId: string): TxnResult | undefined {
     const row = this.#find.get(requestId, this.#epoch, this.#oldest());
     // Our own text, written by `remember` in the same file whose pages were checked when it was opened.
-    return row === undefined ? undefined : (JSON.parse(String(row['result'])) as TxnResult);
+    return row === undefined ? undefined : (JSON.parse(String(row.result)) as TxnResult);
   }
 
   remember(requestId: string, result: TxnResult): void {

@@ -5,7 +5,6 @@ import {
   type Clock,
   compactedError,
   type GrantedLease,
-  KeptLease,
   type Lease,
   type LeaseGrantingStore,
   Pulse,
@@ -19,7 +18,6 @@ import {
   type Txn,
   type TxnResult,
   validateCompaction,
-  validateLeaseTtl,
   validateRangeQuery,
   validateReadRevision,
   validateTxn,
@@ -31,7 +29,7 @@ import { CommitQueue } from './commit-queue.ts';
 import { RecentEvents } from './recent-events.ts';
 import { type BackupProgress, writeBackup } from './sqlite-backup.ts';
 import { openStateFile } from './sqlite-file.ts';
-import { LeaseDeadlines } from './sqlite-leases.ts';
+import { SqliteLeases } from './sqlite-leases.ts';
 import { type HistoryOptions, Maintenance } from './sqlite-maintenance.ts';
 import { RequestMemory } from './sqlite-requests.ts';
 import { Sweeper } from './sqlite-sweep.ts';
@@ -39,9 +37,6 @@ import { StateTables } from './sqlite-tables.ts';
 
 /** Events a watcher reads from the file at once when it is behind the window in memory. */
 const CATCH_UP_EVENTS = 512;
-
-/** When the keys of an ended lease could not be removed, try again after this long. */
-const END_LEASE_AGAIN_MS = 1_000;
 
 /** What a {@link SqliteStateStore} is opened with. */
 export interface SqliteStateStoreOptions {
@@ -84,18 +79,14 @@ export class SqliteStateStore implements LeaseGrantingStore {
   /** Given at the file's creation; tells two stores apart. */
   readonly clusterId: string;
   readonly #clock: Clock;
-  readonly #random: Random;
   readonly #database: DatabaseSync;
   readonly #tables: StateTables;
   readonly #queue: CommitQueue;
   readonly #requests: RequestMemory;
-  readonly #deadlines: LeaseDeadlines;
+  readonly #leases: SqliteLeases;
   readonly #maintenance: Maintenance;
   readonly #recent: RecentEvents;
   readonly #changed = new Pulse();
-  readonly #kept = new Set<KeptLease>();
-  readonly #addLease: StatementSync;
-  readonly #deleteLease: StatementSync;
   readonly #saveMeta: StatementSync;
   /** What is committed; `#tables` may be ahead inside a batch. */
   #revision: Revision;
@@ -105,10 +96,9 @@ export class SqliteStateStore implements LeaseGrantingStore {
   constructor(options: SqliteStateStoreOptions) {
     this.path = options.path;
     this.#clock = options.clock ?? systemClock;
-    this.#random = options.random ?? systemRandom;
     const { database, meta } = openStateFile(options.path, {
       now: this.#clock.now(),
-      random: this.#random,
+      random: options.random ?? systemRandom,
     });
     this.#database = database;
     this.clusterId = meta.clusterId;
@@ -117,8 +107,6 @@ export class SqliteStateStore implements LeaseGrantingStore {
     this.#tables = new StateTables(options.path, database, meta.revision, meta.compactRevision);
     this.#recent = new RecentEvents(meta.revision + 1);
     this.#requests = new RequestMemory(database, this.#clock, meta.epoch);
-    this.#addLease = database.prepare('INSERT INTO lease VALUES (?, ?)');
-    this.#deleteLease = database.prepare('DELETE FROM lease WHERE id = ?');
     this.#saveMeta = database.prepare('UPDATE meta SET current_rev = ?, compact_rev = ?');
     this.#queue = new CommitQueue({
       database,
@@ -128,10 +116,14 @@ export class SqliteStateStore implements LeaseGrantingStore {
         this.#tables.compactRevision = this.#compactRevision;
       },
     });
-    this.#deadlines = new LeaseDeadlines(this.#clock, (id) => void this.#endLease(id).catch(() => {}));
-    for (const { id, ttl_ms: ttlMs } of database.prepare('SELECT id, ttl_ms FROM lease').all()) {
-      this.#deadlines.arm(String(id), Number(ttlMs));
-    }
+    this.#leases = new SqliteLeases({
+      clock: this.#clock,
+      random: options.random ?? systemRandom,
+      database,
+      queue: this.#queue,
+      tables: this.#tables,
+      publish: (events) => this.#publish(events),
+    });
     this.#maintenance = new Maintenance({
       path: options.path,
       database,
@@ -169,21 +161,8 @@ export class SqliteStateStore implements LeaseGrantingStore {
   }
 
   async lease(options: { ttlMs: number }): Promise<Lease> {
-    const grantedAtMs = this.#clock.monotonicMs();
-    const { id, ttlMs } = await this.grantLease(options);
-    const lease = new KeptLease({
-      id,
-      ttlMs,
-      grantedAtMs,
-      clock: this.#clock,
-      keepAlive: async () => {
-        await this.keepAlive(id);
-      },
-      revoke: () => this.revokeLease(id),
-    });
-    this.#kept.add(lease);
-    lease.lost.addEventListener('abort', () => this.#kept.delete(lease), { once: true });
-    return lease;
+    this.#requireOpen();
+    return this.#leases.lease(options);
   }
 
   /** As the contract says; resolves when it is durable. The space is given back afterwards, in small slices. */
@@ -215,26 +194,17 @@ export class SqliteStateStore implements LeaseGrantingStore {
 
   async grantLease(options: { ttlMs: number }): Promise<GrantedLease> {
     this.#requireOpen();
-    validateLeaseTtl(options.ttlMs);
-    const { ttlMs } = options;
-    const id = this.#random.uuid(this.#clock.now());
-    await this.#queue.submit({
-      run: () => void this.#addLease.run(id, ttlMs),
-      committed: () => this.#deadlines.arm(id, ttlMs),
-    });
-    return { id, ttlMs };
+    return this.#leases.grant(options);
   }
 
   async keepAlive(leaseId: string): Promise<GrantedLease> {
     this.#requireOpen();
-    return this.#deadlines.extend(leaseId);
+    return this.#leases.keepAlive(leaseId);
   }
 
   async revokeLease(leaseId: string): Promise<void> {
     this.#requireOpen();
-    this.#deadlines.require(leaseId);
-    this.#deadlines.drop(leaseId);
-    await this.#endLease(leaseId);
+    await this.#leases.revoke(leaseId);
   }
 
   /** Commits what waits, then lets go of the file. Leases of this process are lost; others live on at the next start. */
@@ -248,8 +218,7 @@ export class SqliteStateStore implements LeaseGrantingStore {
   }
 
   async #close(): Promise<void> {
-    for (const lease of [...this.#kept]) lease.abandon('the state store was closed');
-    this.#deadlines.close();
+    this.#leases.close();
     this.#changed.notify();
     await this.#maintenance.close();
     await this.#queue.close();
@@ -266,7 +235,7 @@ export class SqliteStateStore implements LeaseGrantingStore {
     if (known !== undefined) return { result: known, events: [] };
     for (const op of [...txn.success, ...(txn.failure ?? [])]) {
       // The table knows which leases exist, the deadlines which of them are over but not yet removed.
-      if (op.op === 'put' && op.leaseId !== undefined) this.#deadlines.requireIfKnown(op.leaseId);
+      if (op.op === 'put' && op.leaseId !== undefined) this.#leases.requireIfKnown(op.leaseId);
     }
     const done = this.#tables.transact(txn);
     if (requestId !== undefined) this.#requests.remember(requestId, done.result);
@@ -278,25 +247,6 @@ export class SqliteStateStore implements LeaseGrantingStore {
     const { revision, compactRevision } = this.#tables;
     if (revision === this.#revision && compactRevision === this.#compactRevision) return;
     this.#saveMeta.run(revision, compactRevision);
-  }
-
-  async #endLease(id: string): Promise<void> {
-    try {
-      await this.#queue.submit({
-        run: () => {
-          const events = this.#tables.deleteKeysOfLease(id);
-          this.#deleteLease.run(id);
-          return events;
-        },
-        committed: (events) => this.#publish(events),
-      });
-    } catch (error) {
-      // The lease is over for its holder; its keys must follow as soon as the disk takes it.
-      if (this.#closing === undefined) {
-        this.#clock.timer(END_LEASE_AGAIN_MS, () => void this.#endLease(id).catch(() => {}), { unref: true });
-      }
-      throw error;
-    }
   }
 
   async #moveCompaction(revision: Revision): Promise<void> {

@@ -48,12 +48,12 @@ export class Sweeper {
         this.#deleteEarlier.run(key ?? null, rev ?? null);
         if (gone === 1) this.#deleteOne.run(rev ?? null, sub ?? null);
       }
-      const last = rows.at(-1)?.['rev'];
+      const last = rows.at(-1)?.rev;
       const complete = rows.length < EVENTS_PER_LOOK;
       // A revision with more events than a look takes is looked at again from its beginning until it is done; what
       // was handled before is gone or already alone, so that this ends.
       this.#swept =
-        complete || typeof last !== 'number' ? compactRevision : this.#advance(rows.at(0)?.['rev'], last);
+        complete || typeof last !== 'number' ? compactRevision : this.#advance(rows.at(0)?.rev, last);
     }
     this.#remember.run(this.#swept);
     return this.#swept < compactRevision;
@@ -71,7 +71,7 @@ export class Sweeper {
 
   /** Gives free pages back to the file system, a slice of them. Answers whether there are more. */
   shrink(): boolean {
-    const free = this.#db.prepare('PRAGMA freelist_count').get()?.['freelist_count'];
+    const free = this.#db.prepare('PRAGMA freelist_count').get()?.freelist_count;
     if (typeof free !== 'number' || free === 0) return false;
     this.#db.exec(`PRAGMA incremental_vacuum(${PAGES_PER_SLICE})`);
     return free > PAGES_PER_SLICE;

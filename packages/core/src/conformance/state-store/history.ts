@@ -47,7 +47,7 @@ export const historyCases: readonly ConformanceCase<StateStoreHarness>[] = [
         const error = await rejectsWith('COMPACTED', () =>
           harness.store.range({ key: '/', prefix: true, revision }),
         );
-        assert.equal(error.details['compactRevision'], 3);
+        assert.equal(error.details.compactRevision, 3);
       }
       const at = async (revision: number): Promise<string[]> =>
         (await harness.store.range({ key: '/', prefix: true, revision })).kvs.map(
@@ -78,7 +78,7 @@ export const historyCases: readonly ConformanceCase<StateStoreHarness>[] = [
     await fill(harness);
     await harness.store.compact(4);
     const error = await rejectsWith('COMPACTED', () => nextOf(harness, 3));
-    assert.equal(error.details['compactRevision'], 4);
+    assert.equal(error.details.compactRevision, 4);
   }),
 
   compactCase(

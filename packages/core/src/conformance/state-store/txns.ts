@@ -279,7 +279,7 @@ const limitCases: readonly ConformanceCase<StateStoreHarness>[] = [
   txnCase(
     'keys of 4096 bytes pass, longer ones are REQUEST_TOO_LARGE, empty ones INVALID_ARGUMENT',
     async ({ store }) => {
-      const longest = '\u20ac'.repeat(1365) + 'k';
+      const longest = `${'\u20ac'.repeat(1365)}k`;
       assert.equal(await put(store, longest, 'x'), 1);
       assert.equal(await readValue(store, longest), 'x');
       await rejectsWith('REQUEST_TOO_LARGE', () => put(store, `${longest}k`, 'x'));

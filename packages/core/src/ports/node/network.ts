@@ -13,8 +13,8 @@ const MAXIMUM_QUEUED_BYTES = 4 * 1024 * 1024;
 
 function parseAddress(address: string): { host: string; port: number } {
   const match = /^(?:\[(?<six>[^\]]+)\]|(?<host>[^:]+)):(?<port>\d{1,5})$/.exec(address);
-  const host = match?.groups?.['six'] ?? match?.groups?.['host'];
-  const port = Number(match?.groups?.['port']);
+  const host = match?.groups?.six ?? match?.groups?.host;
+  const port = Number(match?.groups?.port);
   if (host === undefined || port > 65_535) {
     throw invalidArgument(
       `"${address}" is not an address`,
