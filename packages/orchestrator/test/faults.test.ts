@@ -209,7 +209,11 @@ describe('a node', () => {
     await eventually(async () => {
       expect((await world.replicas('web')).map((one) => one.name)).toEqual(before);
     });
-    expect((await world.replicas('web')).every((one) => one.status.restarts === 0)).toBe(true);
+    const restarts = (await world.replicas('web')).map((one) => [one.status.restarts, one.status.message]);
+    expect(restarts).toEqual([
+      [0, 'running and healthy'],
+      [0, 'running and healthy'],
+    ]);
   });
 
   it('that is drained gives its replicas away without the service losing one', async () => {

@@ -54,8 +54,9 @@ export function webSpec(change: Partial<ServiceSpecInput> = {}): ServiceSpecInpu
     healthCheck: {
       http: { path: '/health', port: PORT },
       intervalMs: 200,
-      timeoutMs: 500,
-      retries: 2,
+      // Generous: on a busy machine a probe may wait for its turn, and a restart would be right then.
+      timeoutMs: 3_000,
+      retries: 3,
       startIntervalMs: 50,
     },
     dependencies: [],
