@@ -15,7 +15,7 @@ export interface DeliveryOptions {
   readonly giveUpMs?: number;
 }
 
-/** What became of an attempt, for {@link AlertManager.onDelivery}. */
+/** What became of an attempt, for {@link AlertManagerOptions.onDelivery}. */
 export interface DeliveryReport {
   readonly url: string;
   readonly outcome: 'delivered' | 'retrying' | 'given-up';

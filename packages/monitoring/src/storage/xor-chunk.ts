@@ -2,7 +2,7 @@
 
 // Source: Pelkonen et al., "Gorilla: a fast, scalable, in-memory time series database", VLDB 2015, §4.1, with the
 // timestamp bucket widths (14, 17, 20, 64 bits) that Prometheus chose for milliseconds. The format is in
-// docs/reference/formats/monitoring.md.
+// packages/monitoring/FORMATS.md.
 
 import { BitReader, BitWriter } from './bits.ts';
 
