@@ -1,7 +1,7 @@
 // The node proxy against real servers and clients on loopback.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { type AccessLogEntry, NodeProxy, type UpstreamOptions } from '@heptad/mesh';
 import { Agent, fetch, request } from 'undici';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -186,7 +186,7 @@ describe('forwarding', () => {
     expect(given.headers.get('x-request-id')).toBe('mine-1');
     const made = (await (await fetch(url)).json()) as Record<string, string>;
     expect(made.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
-    expect(made['x-request-id']).toMatch(/^[0-9a-f-]{36}$/);
+    expect(made['x-request-id']).toMatch(/^[0-9a-f]{32}$/);
     expect(log.map((entry) => entry.traceId)).toEqual([
       '0af7651916cd43dd8448eb211c80319c',
       made.traceparent?.slice(3, 35),
@@ -303,15 +303,25 @@ describe('failure', () => {
     expect(await answer.json()).toMatchObject({ code: 'UPSTREAM_TIMEOUT' });
   });
 
-  it('an endpoint that closes idle connections just as they are used costs no failed request', async () => {
-    const server = await backend(hello('ok'));
-    server.server.keepAliveTimeout = 1;
-    server.server.on('connection', (socket) => setTimeout(() => socket.destroy(), 30));
-    const { url } = await proxyFor({ endpoints: [server.endpoint('a')] });
-    for (let n = 0; n < 100; n += 1) {
-      expect((await fetch(url)).status).toBe(200);
-      await wait(n % 40);
-    }
+  it('an endpoint that closes an idle connection just as it is used costs no failed request', async () => {
+    // Answers the first request of each connection and breaks it off at the first byte of the second: the race, every time.
+    const server = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+        socket.once('data', () => socket.destroy());
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const ports = { http: (server.address() as AddressInfo).port };
+    open.push({ [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) });
+    // No budget at all: giving up an idle connection is no failure, so it must not need one.
+    const { url, proxy } = await proxyFor(
+      { endpoints: [{ id: 'a', address: '127.0.0.1', ports, weight: 1, state: 'ready' }] },
+      { retryBudget: { minRetryRate: 0, ratio: 0 } },
+    );
+    for (let n = 0; n < 20; n += 1) expect((await fetch(url)).status).toBe(200);
+    expect(proxy.status().services[0]?.endpoints[0]?.circuit).toBe('closed');
   });
 
   it('a client that goes away takes its request with it', async () => {
@@ -350,7 +360,7 @@ describe('change under load', () => {
           endpoints: [...others, next.endpoint(`v${version}-${slot}`), { ...oldEndpoint, state: 'draining' }],
         });
         const atDrain = old.requests;
-        await wait(40);
+        await load.more(16);
         // In flight at the moment of the swap: at most what the load holds open.
         expect(old.requests - atDrain).toBeLessThanOrEqual(load.concurrency);
         await old.kill();
@@ -363,7 +373,7 @@ describe('change under load', () => {
     }
     const { done, failures } = await load.stop();
     expect(failures).toEqual([]);
-    expect(done).toBeGreaterThan(200);
+    expect(done).toBeGreaterThanOrEqual(160);
   });
 
   it('a hundred snapshots under load cost no request', async () => {
@@ -391,11 +401,11 @@ describe('change under load', () => {
                 },
               ],
       });
-      await wait(5);
+      await load.more(2);
     }
     const { done, failures } = await load.stop();
     expect(failures).toEqual([]);
-    expect(done).toBeGreaterThan(200);
+    expect(done).toBeGreaterThanOrEqual(200);
     expect(proxy.status().services[0]?.errors).toBe(0);
   });
 
@@ -435,6 +445,28 @@ describe('policies and rules', () => {
     });
     expect((await fetch(url)).status).toBe(200);
     expect(server.requests).toBe(1);
+  });
+
+  it('is asked anew after each snapshot, also on a connection that stays', async () => {
+    const server = await backend(hello('ok'));
+    const { url, apply } = await proxyFor({ endpoints: [server.endpoint('a')] });
+    const client = new Agent({ connections: 1 });
+    const status = async (): Promise<number> => {
+      const answer = await request(url, { dispatcher: client });
+      await answer.body.dump();
+      return answer.statusCode;
+    };
+    let connections = 0;
+    client.on('connect', () => {
+      connections += 1;
+    });
+    expect(await status()).toBe(200);
+    await apply({ endpoints: [server.endpoint('a')], policies: onlyShop });
+    expect(await status()).toBe(403);
+    await apply({ endpoints: [server.endpoint('a')] });
+    expect(await status()).toBe(200);
+    expect(connections).toBe(1);
+    await client.close();
   });
 
   it('a new policy closes live upgraded and tcp connections it forbids, and leaves the others', async () => {
@@ -568,7 +600,9 @@ describe('listeners', () => {
 
 /** Keeps `concurrency` requests under way until stopped. */
 function startLoad(url: string): {
-  concurrency: number;
+  readonly concurrency: number;
+  /** Waits until so many more have been answered. */
+  more(count: number): Promise<void>;
   stop(): Promise<{ done: number; failures: string[] }>;
 } {
   const concurrency = 8;
@@ -594,6 +628,10 @@ function startLoad(url: string): {
   });
   return {
     concurrency,
+    more: (count) => {
+      const wanted = done + count;
+      return until(`${count} more requests`, () => done >= wanted || failures.length > 0);
+    },
     stop: async () => {
       running = false;
       await Promise.all(workers);

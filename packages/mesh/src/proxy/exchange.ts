@@ -4,6 +4,7 @@ import type { Timer } from '@heptad/core';
 import { SpanKind } from '@opentelemetry/api';
 import { route } from '../policy/traffic-rules.ts';
 import { backoffMs, isIdempotentMethod } from '../resilience/retry.ts';
+import { randomHex } from '../telemetry/random-hex.ts';
 import { type TracedRequest, traceRequest } from '../telemetry/spans.ts';
 import type { ProxyContext } from './context.ts';
 import type { DownstreamConnection } from './downstream-connection.ts';
@@ -74,7 +75,7 @@ export class Exchange implements UpstreamUser {
     this.beganMs = context.clock.monotonicMs();
     this.#activityMs = this.beganMs;
     const id = fieldValue(head.fields, 'x-request-id');
-    this.requestId = id !== undefined && REQUEST_ID.test(id) ? id : context.random.uuid(this.beganAt);
+    this.requestId = id !== undefined && REQUEST_ID.test(id) ? id : randomHex(16);
     const traceparent = fieldValue(head.fields, 'traceparent');
     this.trace = traceRequest(`${head.method} ${owner.binding.service}`, SpanKind.SERVER, traceparent);
   }
@@ -132,7 +133,7 @@ export class Exchange implements UpstreamUser {
     const attempt = this.#attempt;
     if (attempt === undefined) return 0;
     const end = this.#requestBody.feed(bytes, 0);
-    const slice = end === bytes.length ? bytes : bytes.subarray(0, end);
+    const slice = this.#requestBody.forwardable(bytes, end);
     this.#replayBytes += slice.length;
     if (this.#replayBytes > MAX_REPLAY_BYTES) this.#replay = undefined;
     this.#replay?.push(slice);
@@ -362,7 +363,7 @@ export class Exchange implements UpstreamUser {
         });
       } else {
         end = response.body.feed(bytes, 0);
-        if (end > 0) flowing = client.write(end === bytes.length ? bytes : bytes.subarray(0, end));
+        if (end > 0) flowing = client.write(response.body.forwardable(bytes, end));
       }
       if (!flowing && !response.body.done) attempt.connection.socket.pause();
     }

@@ -1,6 +1,6 @@
 // W3C trace context as text: parse and write the traceparent header.
 
-import { randomBytes } from 'node:crypto';
+import { randomHex } from './random-hex.ts';
 
 /** A parsed `traceparent`. */
 export interface TraceParent {
@@ -35,6 +35,5 @@ export function formatTraceparent(parent: TraceParent): string {
 
 /** Begins a trace: random ids from the operating system, sampled. */
 export function newTraceparent(): TraceParent {
-  const ids = randomBytes(24).toString('hex');
-  return { traceId: ids.slice(0, 32), spanId: ids.slice(32), flags: SAMPLED };
+  return { traceId: randomHex(16), spanId: randomHex(8), flags: SAMPLED };
 }

@@ -14,7 +14,8 @@ type ChunkState = 'size' | 'size-lf' | 'data' | 'data-cr' | 'data-lf' | 'trailer
 
 /**
  * Follows a body through its bytes. What it accepts is in canonical form already (exact hexadecimal sizes, CRLF, no chunk
- * extensions), so it may be forwarded verbatim: the next parser cannot see another message boundary in it.
+ * extensions), so it may be forwarded verbatim: the next parser cannot see another message boundary in it. Trailers are
+ * checked and left out, as RFC 9110 §6.5.1 allows: a next hop that ends a body too early would take them for a request.
  */
 export class BodyReader {
   /** The body is complete. */
@@ -25,6 +26,9 @@ export class BodyReader {
   #digits = 0;
   #trailerBytes = 0;
   #line = '';
+  // The part of the bytes of this call that is trailers: always one stretch, directly before the final CRLF.
+  #omitFrom = -1;
+  #omitTo = -1;
 
   constructor(framing: Framing) {
     this.#framing = framing;
@@ -56,8 +60,15 @@ export class BodyReader {
     }
   }
 
+  /** What of the bytes of the last call of `feed`, which answered `end`, goes on to the next hop. */
+  forwardable(bytes: Buffer, end: number): Buffer {
+    if (this.#omitFrom < 0) return end === bytes.length ? bytes : bytes.subarray(0, end);
+    return Buffer.concat([bytes.subarray(0, this.#omitFrom), bytes.subarray(this.#omitTo, end)]);
+  }
+
   #feedChunked(bytes: Buffer, start: number, data: ((slice: Buffer) => void) | undefined): number {
     let at = start;
+    this.#omitFrom = -1;
     while (at < bytes.length && !this.done) {
       if (this.#state === 'data') {
         const end = Math.min(bytes.length, at + this.#left);
@@ -66,8 +77,13 @@ export class BodyReader {
         at = end;
         if (this.#left === 0) this.#state = 'data-cr';
       } else {
-        this.#step(bytes[at] ?? 0);
+        const byte = bytes[at] ?? 0;
+        const trailing =
+          this.#state === 'trailer-lf' || (this.#state === 'trailer' && (byte !== CR || this.#line !== ''));
+        this.#step(byte);
+        if (trailing && this.#omitFrom < 0) this.#omitFrom = at;
         at += 1;
+        if (trailing) this.#omitTo = at;
       }
     }
     return at;

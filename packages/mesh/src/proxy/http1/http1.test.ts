@@ -249,10 +249,11 @@ describe('BodyReader', () => {
   const read = (
     text: string,
     pieces: readonly number[],
-  ): { consumed: string; data: string; done: boolean } => {
+  ): { consumed: string; forwarded: string; data: string; done: boolean } => {
     const reader = new BodyReader({ kind: 'chunked' });
     const bytes = Buffer.from(text, 'latin1');
     let consumed = '';
+    let forwarded = '';
     let data = '';
     let at = 0;
     for (const size of [...pieces, bytes.length]) {
@@ -262,9 +263,10 @@ describe('BodyReader', () => {
         data += slice.toString('latin1');
       });
       consumed += piece.toString('latin1', 0, end);
+      forwarded += reader.forwardable(piece, end).toString('latin1');
       at += piece.length;
     }
-    return { consumed, data, done: reader.done };
+    return { consumed, forwarded, data, done: reader.done };
   };
 
   it('finds the end of a chunked body however it is cut, and nothing beyond it', () => {
@@ -278,6 +280,7 @@ describe('BodyReader', () => {
           expect(result.done).toBe(true);
           expect(body.startsWith(result.consumed) && result.consumed.length === body.length).toBe(true);
           expect(result.data).toBe(chunks.join(''));
+          expect(result.forwarded).toBe(body.replace('X-Sum: 1\r\n\r\n', '\r\n'));
         },
       ),
     );

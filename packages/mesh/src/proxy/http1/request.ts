@@ -127,6 +127,7 @@ const REQUEST_DROPPED: ReadonlySet<string> = new Set([
   'proxy-connection',
   'proxy-authorization',
   'te',
+  'trailer',
   'upgrade',
   'host',
   'content-length',

@@ -53,6 +53,7 @@ const RESPONSE_DROPPED: ReadonlySet<string> = new Set([
   'keep-alive',
   'proxy-connection',
   'te',
+  'trailer',
   'upgrade',
   'transfer-encoding',
 ]);
