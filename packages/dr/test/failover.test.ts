@@ -132,6 +132,9 @@ describe('topologies', () => {
     await using cluster = await Cluster.start({ names: ['north', 'south'], replication: 'async' });
     expect(await cluster.primary()).toBe('north');
     await cluster.client.put('/a', '1');
+    await cluster.until('the backup has a copy', async () =>
+      (await cluster.status('north')).backups.every(({ lagBytes }) => lagBytes === 0),
+    );
     await cluster.kill('north');
     await cluster.until('the refusal is explained', async () =>
       (await cluster.status('south')).decision.includes('two centres and no witness'),

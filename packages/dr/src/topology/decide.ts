@@ -116,8 +116,8 @@ function blockedBecause(view: CenterView, topology: Topology): Blocked | undefin
     return { op: 'follow', because: `${primary.name} is primary and alive (${primary.suspicion.because})` };
   }
   return (
-    unfit(view) ??
     noAutomatic(view, topology) ??
+    unfit(view) ??
     notConvicted(view, primary) ??
     noMajority(view, topology) ??
     stillPromised(view) ??

@@ -98,7 +98,7 @@ export class Cluster implements AsyncDisposable {
 
   async kill(name: string): Promise<void> {
     const child = this.#processes.get(name);
-    if (child === undefined) return;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const gone = new Promise((resolve) => child.once('exit', resolve));
     child.kill('SIGKILL');
     await gone;
