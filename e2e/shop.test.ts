@@ -341,6 +341,39 @@ describe('operations', () => {
   });
 });
 
+describe('chaos', () => {
+  it('kills a replica and delays another service, proves both faults, takes them back, and writes a report', async () => {
+    const file = join(place.home, 'experiment.yaml');
+    await writeFile(
+      file,
+      `experiment:
+  name: the shop stands a dead replica and a slow catalogue
+  scenarios:
+    - type: pod-failure
+      target: orders
+      params: { count: 1, recovery: 60s }
+    - type: network-latency
+      target: catalog
+      params: { latency: 100ms, duration: 4s }
+  metrics:
+    - { name: errors, source: "probe:error-rate", threshold: "< 20%" }
+`,
+    );
+    const result = await heptad(place, ['--json', 'chaos', 'run', file]);
+    const state = JSON.parse(result.stdout) as { id: string; verdict: string; message: string };
+    expect(state.message + state.verdict).toMatch(/passed$/);
+    const report = await heptadJson<{ scenarios: { proof: { proven: boolean } }[] }>(place, [
+      'chaos',
+      'report',
+      state.id,
+    ]);
+    expect(report.scenarios.map((scenario) => scenario.proof.proven)).toEqual([true, true]);
+    const html = join(place.home, 'report.html');
+    expect((await heptad(place, ['chaos', 'report', state.id, '--html', html])).code).toBe(0);
+    expect(readFileSync(html, 'utf8')).toContain('<svg');
+  });
+});
+
 describe('bad input', () => {
   async function applied(text: string): Promise<{ code: number; stderr: string }> {
     const file = join(place.home, 'bad.yaml');

@@ -1,9 +1,9 @@
 // A whole platform on this machine: starts server and agent, waits until they are ready, stops and removes everything.
 
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { HeptadError, type NodeResource, systemClock } from '@heptad/core';
+import { formatBytes, HeptadError, type NodeResource, systemClock } from '@heptad/core';
 import { openEngine } from './agent/clean-machine.ts';
 import { ApiClient } from './client/api-client.ts';
 import { type PlatformConfig, platformPaths } from './config.ts';
@@ -66,7 +66,21 @@ export class LocalPlatform implements AsyncDisposable {
     const paths = platformPaths(wanted.home);
     await mkdir(paths.run, { recursive: true, mode: 0o700 });
     await claim(wanted);
+    try {
+      return await LocalPlatform.#startClaimed(wanted, onProgress);
+    } catch (error) {
+      await removePidFile(join(paths.run, 'up.pid'));
+      throw error;
+    }
+  }
+
+  static async #startClaimed(
+    wanted: PlatformConfig,
+    onProgress: (message: string) => void,
+  ): Promise<LocalPlatform> {
+    const paths = platformPaths(wanted.home);
     await clearStale(wanted, onProgress);
+    await requireSpace(wanted.home);
     const config = await resolveRuntime(wanted, onProgress);
     for (const port of [config.port, config.otlpPort, config.agentPort]) {
       if (await portIsFree(config.host, port)) continue;
@@ -94,7 +108,6 @@ export class LocalPlatform implements AsyncDisposable {
       return new LocalPlatform(config, client, await takeFirstAdmin(config), started);
     } catch (error) {
       for (const keeper of started.reverse()) await keeper.stop({ graceMs: AGENT_STOP_MS }).catch(() => {});
-      await removePidFile(join(paths.run, 'up.pid'));
       throw error;
     }
   }
@@ -151,6 +164,20 @@ function withAddresses(config: PlatformConfig, runtime: 'oci' | 'process'): Plat
     runtime,
     network: { ...config.network, virtualCidr: config.network.loopbackVirtualCidr },
   };
+}
+
+/** State, images and logs of the first minutes need about this much; less would fail in the middle of something. */
+const MIN_FREE_BYTES = 256 * 1024 * 1024;
+
+async function requireSpace(home: string): Promise<void> {
+  const { bavail, bsize } = await statfs(home);
+  const free = bavail * bsize;
+  if (free >= MIN_FREE_BYTES) return;
+  throw new HeptadError(
+    'INSUFFICIENT_SPACE',
+    `cannot start: only ${formatBytes(free)} of disk space are free in ${home}, and the platform needs ${formatBytes(MIN_FREE_BYTES)}`,
+    { hint: 'free some space, or keep the platform on another disk with HEPTAD_HOME' },
+  );
 }
 
 /** Only one `up` may drive a home. */

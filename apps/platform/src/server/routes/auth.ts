@@ -137,7 +137,8 @@ export function authRoutes(app: App, parts: ServerParts): void {
       schema: { querystring: z.object({ limit: z.coerce.number().int().min(1).max(1000).default(100) }) },
     },
     async (request) => {
-      return security.auditLogs({ limit: request.query.limit });
+      const { records } = await security.auditLogs({ limit: request.query.limit });
+      return { items: records };
     },
   );
   app.get(
