@@ -46,22 +46,20 @@ class FillingNode implements NodeView {
   }
 }
 
-/** Replicas that every plugin must judge alike, and the nodes that can take them. */
-interface ReplicaClass {
-  readonly sample: Replica;
-  readonly heap: CandidateHeap;
-  remaining: number;
-  /** Set once no node fits: nodes only fill during a round, so the answer stays. */
-  misses?: { code: 'NO_AVAILABLE_NODES' | 'NO_SUITABLE_NODE'; misses: { node: string; reasons: string[] }[] };
+/** Why a class of replicas found no node. */
+interface Misses {
+  readonly code: 'NO_AVAILABLE_NODES' | 'NO_SUITABLE_NODE';
+  readonly misses: { node: string; reasons: string[] }[];
 }
 
 /**
  * Places replicas by best fit over CPU, memory, storage and network, spreading those of one service.
  *
  * Pure and deterministic: the same input in the same order gives the same result, ties go to the node whose name sorts
- * first. Equal replicas (same service, requests, constraints, ports) are scored once per node, and after each placement
- * only the node that changed is scored again: O((n + p·c) log n) for n nodes, p replicas and c classes in one round.
- * Plugins therefore must judge a node by the replica's class and that node alone, which the contract says.
+ * first. Equal replicas (same service, requests, constraints, ports) are placed together, classes in the order of their
+ * first replica: each class scores every node once, and after a placement only the node that changed is scored again.
+ * That is O((c·n + p) log n) for n nodes, p replicas and c classes. Plugins therefore must judge a node by the replica's
+ * class and that node alone, which the contract says.
  *
  * Misses are data in the result (`NO_AVAILABLE_NODES`, `NO_SUITABLE_NODE`, with reasons per node);
  * {@link placementError} turns one into the error to throw.
@@ -99,52 +97,52 @@ export class BestFitScheduler implements Scheduler {
   place(pending: readonly Replica[], cluster: ClusterView): PlacementResult {
     const nodes = cluster.nodes.map((view) => new FillingNode(view));
     nodes.sort((a, b) => (a.node.name < b.node.name ? -1 : a.node.name > b.node.name ? 1 : 0));
-    const keys = pending.map(classKey);
-    const counts = new Map<string, number>();
-    for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1);
-    const active = new Map<string, ReplicaClass>();
-    const placements = pending.map((replica, index): Placement => {
-      const key = keys[index] ?? '';
-      let group = active.get(key);
-      if (group === undefined) {
-        group = this.#open(replica, counts.get(key) ?? 1, nodes);
-        active.set(key, group);
-      }
-      const placement = this.#placeOne(replica, group, nodes, active);
-      group.remaining -= 1;
-      if (group.remaining === 0) active.delete(key);
-      return placement;
-    });
-    return { placements };
+    const classes = new Map<string, number[]>();
+    for (const [index, replica] of pending.entries()) {
+      const key = classKey(replica);
+      const members = classes.get(key);
+      if (members === undefined) classes.set(key, [index]);
+      else members.push(index);
+    }
+    const placed = new Map<number, Placement>();
+    for (const members of classes.values()) this.#placeClass(members, pending, nodes, placed);
+    return { placements: pending.flatMap((_, index) => placed.get(index) ?? []) };
   }
 
-  #open(sample: Replica, remaining: number, nodes: readonly FillingNode[]): ReplicaClass {
+  #placeClass(
+    members: readonly number[],
+    pending: readonly Replica[],
+    nodes: readonly FillingNode[],
+    placed: Map<number, Placement>,
+  ): void {
+    let heap: CandidateHeap | undefined;
+    let misses: Misses | undefined;
+    for (const index of members) {
+      const replica = pending[index];
+      if (replica === undefined) continue;
+      heap ??= this.#rank(replica, nodes);
+      const best = heap.best();
+      const node = best === undefined ? undefined : nodes[best.node];
+      if (best === undefined || node === undefined) {
+        // Nodes only fill during a round, so the answer is the same for the rest of the class.
+        misses ??= this.#explain(replica, nodes);
+        placed.set(index, { replica, ...misses });
+        continue;
+      }
+      node.take(replica);
+      placed.set(index, { replica, node: node.node.name, score: best.score });
+      heap.set(best.node, this.#rate(replica, node));
+    }
+  }
+
+  /** The feasible nodes for a class of replicas, best first. */
+  #rank(sample: Replica, nodes: readonly FillingNode[]): CandidateHeap {
     const heap = new CandidateHeap(nodes.length);
     for (const [index, node] of nodes.entries()) {
       const score = this.#rate(sample, node);
       if (score >= 0) heap.set(index, score);
     }
-    return { sample, heap, remaining };
-  }
-
-  #placeOne(
-    replica: Replica,
-    group: ReplicaClass,
-    nodes: readonly FillingNode[],
-    active: ReadonlyMap<string, ReplicaClass>,
-  ): Placement {
-    const best = group.heap.best();
-    const node = best === undefined ? undefined : nodes[best.node];
-    if (best === undefined || node === undefined) {
-      group.misses ??= this.#explain(replica, nodes);
-      return { replica, ...group.misses };
-    }
-    node.take(replica);
-    // Every class that still waits sees the node as it is now; a class that already ran dry cannot gain by it.
-    for (const other of active.values()) {
-      if (other.misses === undefined) other.heap.set(best.node, this.#rate(other.sample, node));
-    }
-    return { replica, node: node.node.name, score: best.score };
+    return heap;
   }
 
   /** 0..1, or -1 when a filter refuses. */
@@ -157,7 +155,7 @@ export class BestFitScheduler implements Scheduler {
     return sum / this.#totalWeight;
   }
 
-  #explain(replica: Replica, nodes: readonly NodeView[]): NonNullable<ReplicaClass['misses']> {
+  #explain(replica: Replica, nodes: readonly NodeView[]): Misses {
     let available = 0;
     const misses = nodes.map((node) => {
       const reasons: string[] = [];
