@@ -59,10 +59,12 @@ export function createNodeServer(token: string, routes: NodeRoutes): Server {
   const server = createServer(
     { maxHeaderSize: MAX_HEADER_BYTES, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: 30_000 },
     (incoming, outgoing) => {
-      answer(incoming, outgoing, expected, routes, buffers).catch((error: unknown) => {
-        // Only a broken connection can get here; the client sees it too.
-        outgoing.destroy(error instanceof Error ? error : undefined);
-      });
+      answer(incoming, outgoing, () => server.listening, expected, routes, buffers).catch(
+        (error: unknown) => {
+          // Only a broken connection can get here; the client sees it too.
+          outgoing.destroy(error instanceof Error ? error : undefined);
+        },
+      );
     },
   );
   server.maxConnections = MAX_CONNECTIONS;
@@ -72,6 +74,7 @@ export function createNodeServer(token: string, routes: NodeRoutes): Server {
 async function answer(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
+  listening: () => boolean,
   expected: Buffer,
   routes: NodeRoutes,
   buffers: { bytes: number },
@@ -87,8 +90,9 @@ async function answer(
   }
   const body = response.body ?? Buffer.from(response.json === undefined ? '' : JSON.stringify(response.json));
   const type = response.body === undefined ? 'application/json' : 'application/octet-stream';
-  // A body that was not read to its end would be taken for the next request.
-  const close = incoming.complete ? {} : { connection: 'close' };
+  // A body that was not read to its end would be taken for the next request; and a node that is closing never would be
+  // done while a busy client keeps its connection.
+  const close = incoming.complete && listening() ? {} : { connection: 'close' };
   outgoing.writeHead(response.status, {
     'content-type': type,
     'content-length': body.length,

@@ -71,6 +71,22 @@ describe('StorageNode', () => {
     expect((await ask('/partitions/256')).status).toBe(400);
   });
 
+  it('closes although clients keep asking over connections that stay open', async () => {
+    let asked = 0;
+    const busy = (async () => {
+      for (;;) {
+        const response = await ask('/status').catch(() => undefined);
+        if (response === undefined) return;
+        await response.arrayBuffer();
+        asked += 1;
+      }
+    })();
+    while (asked < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+    await node.close();
+    await busy;
+    await expect(ask('/status')).rejects.toThrow();
+  });
+
   it('opens a directory once, for its own id only, and not on a port that is taken', async () => {
     await expect(StorageNode.start(options())).rejects.toMatchObject({ code: 'DIRECTORY_IN_USE' });
     const port = Number(node.address.split(':')[1]);

@@ -45,6 +45,8 @@ export interface StorageNodeOptions {
 /** Ceph's deep scrub interval; disks return silent errors a few times a year per hundred disks. */
 const DEFAULT_SCRUB_INTERVAL_MS = 7 * 24 * 60 * 60 * 1000;
 const MIN_TOKEN_LENGTH = 16;
+/** A request that has not ended by then has lost its client. */
+const CLOSE_LIMIT_MS = 5_000;
 
 /**
  * A storage node. It acknowledges a write only after the bytes and the file's name are on disk, verifies on every
@@ -69,6 +71,7 @@ export class StorageNode implements AsyncDisposable {
   /** `host:port` it answers on. */
   readonly address: string;
   readonly #server: Server;
+  readonly #clock: Clock;
   readonly #stop: AbortController;
   readonly #background: Promise<unknown>[];
   readonly #context: RouteContext;
@@ -78,6 +81,7 @@ export class StorageNode implements AsyncDisposable {
     id: string;
     address: string;
     server: Server;
+    clock: Clock;
     stop: AbortController;
     background: Promise<unknown>[];
     context: RouteContext;
@@ -86,6 +90,7 @@ export class StorageNode implements AsyncDisposable {
     this.id = parts.id;
     this.address = parts.address;
     this.#server = parts.server;
+    this.#clock = parts.clock;
     this.#stop = parts.stop;
     this.#background = parts.background;
     this.#context = parts.context;
@@ -115,7 +120,8 @@ export class StorageNode implements AsyncDisposable {
       const intervalMs = options.scrubIntervalMs ?? DEFAULT_SCRUB_INTERVAL_MS;
       if (intervalMs > 0) background.push(scrubForever(context, clock, random, intervalMs, stop.signal));
       context.layoutLearnt();
-      return new StorageNode({ id: options.id, address, server, stop, background, context, release });
+      const { id } = options;
+      return new StorageNode({ id, address, server, clock, stop, background, context, release });
     } catch (error) {
       stop.abort();
       await release();
@@ -139,7 +145,9 @@ export class StorageNode implements AsyncDisposable {
     this.#stop.abort();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
+    const limit = this.#clock.timer(CLOSE_LIMIT_MS, () => this.#server.closeAllConnections());
     await closed;
+    limit.cancel();
     await Promise.allSettled(this.#background);
     await this.#release();
   }
