@@ -22,15 +22,23 @@ const centers = await Promise.all(
   names.map((name) => DisasterRecovery.start({ topology, self: name, store: new MemoryStateStore() })),
 );
 
-const soon = (): AbortSignal => AbortSignal.timeout(30_000);
-const first = await Promise.any(centers.map((center) => center.whenPrimary(soon()).then(() => center)));
+/** The centre of `candidates` that becomes primary first. */
+async function primaryOf(candidates: readonly DisasterRecovery[]): Promise<DisasterRecovery> {
+  const decided = new AbortController();
+  const signal = AbortSignal.any([decided.signal, AbortSignal.timeout(30_000)]);
+  const winner = await Promise.any(candidates.map((center) => center.whenPrimary(signal).then(() => center)));
+  decided.abort();
+  return winner;
+}
+
+const first = await primaryOf(centers);
 console.log(first.self, 'is primary:', first.explain().decision);
 await first.state.txn({ compare: [], success: [{ op: 'put', key: '/orders/1', value: 'two apples' }] });
 
 const begin = performance.now();
 await first[Symbol.asyncDispose]();
 const others = centers.filter((center) => center !== first);
-const second = await Promise.any(others.map((center) => center.whenPrimary(soon()).then(() => center)));
+const second = await primaryOf(others);
 console.log(second.self, `took over after ${Math.round(performance.now() - begin)} ms`);
 const { kvs } = await second.state.range({ key: '/orders/1' });
 console.log('the order is still there:', kvs[0]?.value);
