@@ -18,9 +18,9 @@ export const MAX_POINTS = 11_000;
 /** Samples one query may read from the store. */
 const MAX_SAMPLES = 10_000_000;
 /** Elements and samples one query may touch, all steps together. */
-const MAX_WORK = 100_000_000;
+const MAX_WORK = 50_000_000;
 /** A query is given up after this long. */
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 10_000;
 /** Evaluation lets other work of the process run after this long. */
 const SLICE_MS = 20;
 
@@ -31,7 +31,7 @@ export interface QueryEngineOptions {
   readonly lookbackMs?: number;
   /** Most samples one query may read. Default 10,000,000. */
   readonly maxSamples?: number;
-  /** Milliseconds after which a query is given up. Default 30,000. */
+  /** Milliseconds after which a query is given up. Default 10,000. */
   readonly timeoutMs?: number;
 }
 
@@ -111,14 +111,12 @@ export class QueryEngine {
     }
     const evaluator = this.#prepare(tree, range.start, range.end);
     const collector = new MatrixCollector();
-    const deadline = this.#clock.monotonicMs() + this.#timeoutMs;
     let slice = this.#clock.monotonicMs() + SLICE_MS;
     for (let step = 0; step < steps; step++) {
       const at = range.start + step * range.step;
       collector.add(evaluator.evaluate(tree, at), at);
       if (this.#clock.monotonicMs() < slice) continue;
       signal?.throwIfAborted();
-      if (this.#clock.monotonicMs() > deadline) throw timedOut(this.#timeoutMs);
       await this.#clock.sleep(0, signal);
       slice = this.#clock.monotonicMs() + SLICE_MS;
     }
@@ -129,7 +127,10 @@ export class QueryEngine {
     const times = { start, end, lookbackMs: this.#lookbackMs };
     const selection = new Selection(this.#source, times, this.#maxSamples);
     selection.load(tree, start, end);
-    return new Evaluator(selection, times, MAX_WORK);
+    const deadline = this.#clock.monotonicMs() + this.#timeoutMs;
+    return new Evaluator(selection, times, MAX_WORK, () => {
+      if (this.#clock.monotonicMs() > deadline) throw timedOut(this.#timeoutMs);
+    });
   }
 }
 

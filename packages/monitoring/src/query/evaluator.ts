@@ -13,19 +13,33 @@ import type { Element, Matrix, RangeSeries, Value, Vector } from './value.ts';
 /** `[1h:]` evaluates every minute, Prometheus' default evaluation interval. */
 const DEFAULT_SUBQUERY_STEP_MS = 60_000;
 
+/** Most evaluations of a subquery's inner expression for one outer step: `[15d:1ms]` is a mistake or an attack. */
+const MAX_SUBQUERY_STEPS = 50_000;
+/** A step costs something even when it yields nothing. */
+const STEP_WORK = 10;
+/** The clock is asked after this much work: a few milliseconds. */
+const WORK_PER_LOOK = 100_000;
+
 /** Evaluates one tree; not to be shared between queries. */
 export class Evaluator {
   readonly labels: LabelCache = new LabelCache();
   readonly #selection: Selection;
   readonly #times: QueryTimes;
   readonly #subqueries = new Map<Subquery, Map<number, Vector>>();
+  readonly #assertInTime: () => void;
   #budget: number;
+  #lookAt: number;
 
-  /** `maxWork` bounds the elements and samples that are touched, all steps together. */
-  constructor(selection: Selection, times: QueryTimes, maxWork: number) {
+  /**
+   * `maxWork` bounds the elements and samples that are touched, all steps together; `assertInTime` throws when the query
+   * has taken too long.
+   */
+  constructor(selection: Selection, times: QueryTimes, maxWork: number, assertInTime: () => void) {
     this.#selection = selection;
     this.#times = times;
+    this.#assertInTime = assertInTime;
     this.#budget = maxWork;
+    this.#lookAt = maxWork - WORK_PER_LOOK;
   }
 
   /** The value of `node` at `now`. */
@@ -143,6 +157,7 @@ export class Evaluator {
     const step = node.stepMs ?? DEFAULT_SUBQUERY_STEP_MS;
     const end = shiftTime(node, now, this.#times);
     const start = end - node.rangeMs;
+    if (node.rangeMs / step > MAX_SUBQUERY_STEPS) throw tooManySteps(Math.floor(node.rangeMs / step));
     let known = this.#subqueries.get(node);
     if (known === undefined) {
       known = new Map();
@@ -156,7 +171,7 @@ export class Evaluator {
         vector = this.vector(node.expression, at);
         known.set(at, vector);
       }
-      this.#spend(vector.length + 1);
+      this.#spend(vector.length + STEP_WORK);
       for (const { labels, value } of vector) {
         const key = this.labels.key(labels);
         const series = collected.get(key);
@@ -191,10 +206,22 @@ export class Evaluator {
 
   #spend(work: number): void {
     this.#budget -= work;
+    if (this.#budget < this.#lookAt) {
+      this.#lookAt = this.#budget - WORK_PER_LOOK;
+      this.#assertInTime();
+    }
     if (this.#budget < 0) {
       throw new MonitoringError('QUERY_TOO_EXPENSIVE', 'the query would process more samples than allowed', {
         hint: 'ask for fewer series, a shorter range or a larger step',
       });
     }
   }
+}
+
+function tooManySteps(steps: number): MonitoringError {
+  return new MonitoringError(
+    'QUERY_TOO_EXPENSIVE',
+    `a subquery has ${steps} steps, at most ${MAX_SUBQUERY_STEPS} are evaluated`,
+    { hint: 'use a larger step or a shorter range' },
+  );
 }
