@@ -5,6 +5,7 @@ export { DisasterRecovery, type DisasterRecoveryOptions } from './center/disaste
 export type { CenterEvent } from './center/events.ts';
 export { HttpTransport, type HttpTransportOptions } from './center/http-transport.ts';
 export type { CenterRole } from './center/messages.ts';
+export { NetworkTransport } from './center/network-transport.ts';
 export type { Promotion } from './center/promotions.ts';
 export type { CenterExplanation, CenterStatus, PeerStatus } from './center/status.ts';
 export type { CallHandler, Endpoint, Transport } from './center/transport.ts';
