@@ -1,9 +1,7 @@
 // Microservice: a service in a few lines: server, routes, health, registration, traces, metrics, graceful end.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { networkInterfaces } from 'node:os';
-import { type Clock, errorMessage, HeptadError, invalidArgument, systemClock } from '@heptad/core';
+import { type Clock, HeptadError, systemClock } from '@heptad/core';
 import { context, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { RequestInit, Response } from 'undici';
 import type { MeshClient } from '../client/mesh-client.ts';
@@ -20,6 +18,7 @@ import {
   type ServiceResponse,
   sendResponse,
 } from './http.ts';
+import { isAnyAddress, listen, outwardAddress, portOf } from './listen.ts';
 import { RouteTable, type ServiceRoutes } from './routes.ts';
 
 /** What a {@link Microservice} is made of. */
@@ -268,51 +267,6 @@ export class Microservice implements AsyncDisposable {
     if (failed) traced.span.setStatus({ code: SpanStatusCode.ERROR });
     traced.span.end();
   }
-}
-
-function listen(server: Server, host: string, port: number, name: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const inUse = error.code === 'EADDRINUSE';
-      const why = inUse ? 'the port is in use' : errorMessage(error);
-      reject(
-        new HeptadError(
-          inUse ? 'PORT_IN_USE' : 'LISTEN_FAILED',
-          `${name} cannot listen on ${host}:${port}: ${why}`,
-          {
-            cause: error,
-            details: { host, port },
-            ...(inUse
-              ? { hint: `find its owner with \`ss -ltnp 'sport = :${port}'\`, or choose another port` }
-              : {}),
-          },
-        ),
-      );
-    });
-    server.listen({ host, port }, () => resolve(addressOf(server).port));
-  });
-}
-
-function addressOf(server: Server): AddressInfo {
-  const address = server.address();
-  if (typeof address === 'object' && address !== null) return address;
-  throw new HeptadError('LISTEN_FAILED', 'the server has no address');
-}
-
-function portOf(text: string | undefined): number {
-  if (text === undefined || text === '') return 0;
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(port <= 65_535)) throw invalidArgument(`environment variable PORT is "${text}", not a port number`);
-  return port;
-}
-
-function isAnyAddress(host: string): boolean {
-  return host === '0.0.0.0' || host === '::';
-}
-
-function outwardAddress(): string {
-  const all = Object.values(networkInterfaces()).flatMap((entries) => entries ?? []);
-  return all.find((entry) => entry.family === 'IPv4' && !entry.internal)?.address ?? '127.0.0.1';
 }
 
 function oneOf(header: string | string[] | undefined): string | undefined {

@@ -8,15 +8,23 @@ import { randomHex } from '../telemetry/random-hex.ts';
 import { type TracedRequest, traceRequest } from '../telemetry/spans.ts';
 import type { ProxyContext } from './context.ts';
 import type { DownstreamConnection } from './downstream-connection.ts';
-import { BodyReader } from './http1/body.ts';
+import {
+  attemptFailed,
+  type BrokenAnswerCode,
+  brokenAnswer,
+  circuitOpen,
+  noEndpoint,
+  noSuchService,
+  overloaded,
+  policyDenied,
+} from './exchange-problems.ts';
 import { fieldValue } from './http1/fields.ts';
-import { HeadBuffer } from './http1/head-buffer.ts';
-import { MAX_REPLAY_BYTES } from './http1/limits.ts';
 import { HttpParseError } from './http1/parse-error.ts';
 import { composeRequestHead, type RequestHead } from './http1/request.ts';
-import { composeResponseHead, parseResponseHead, type ResponseHead } from './http1/response.ts';
 import { composeProblem, type ProxyProblem } from './problem.ts';
 import { reportExchange } from './report.ts';
+import { RequestBody } from './request-body.ts';
+import { type Forwarded, type ReceivedHead, ResponseForwarder } from './response-forwarder.ts';
 import type { ServiceCluster } from './service-cluster.ts';
 import { tunnel } from './tunnel.ts';
 import type { UpstreamConnection, UpstreamUser } from './upstream-connection.ts';
@@ -32,7 +40,6 @@ interface Attempt {
   readonly connection: UpstreamConnection;
   readonly port: number;
   readonly beganMs: number;
-  readonly responseHeads: HeadBuffer;
   gotByte: boolean;
 }
 
@@ -49,16 +56,12 @@ export class Exchange implements UpstreamUser {
   endpointId: string | undefined;
   readonly #owner: DownstreamConnection;
   readonly #context: ProxyContext;
-  readonly #requestBody: BodyReader;
+  readonly #body: RequestBody;
+  readonly #response: ResponseForwarder;
   readonly #tried: UpstreamEndpoint[] = [];
   #cluster: ServiceCluster | undefined;
   #version: string | undefined;
   #attempt: Attempt | undefined;
-  #response: { head: ResponseHead; body: BodyReader; close: boolean; dechunk: boolean } | undefined;
-  // The body so far, for a second attempt; undefined once it is too long to keep.
-  #replay: Buffer[] | undefined = [];
-  #replayBytes = 0;
-  #upstreamBlocked = false;
   #usedFresh = false;
   #activityMs: number;
   #waitUntilMs: number | undefined;
@@ -70,29 +73,28 @@ export class Exchange implements UpstreamUser {
     this.#owner = owner;
     this.head = head;
     this.#context = context;
-    this.#requestBody = new BodyReader(head.framing);
+    this.#body = new RequestBody(head.framing);
     this.beganAt = context.clock.now();
     this.beganMs = context.clock.monotonicMs();
     this.#activityMs = this.beganMs;
     const id = fieldValue(head.fields, 'x-request-id');
     this.requestId = id !== undefined && REQUEST_ID.test(id) ? id : randomHex(16);
+    this.#response = new ResponseForwarder(head, this.requestId, owner.socket);
     const traceparent = fieldValue(head.fields, 'traceparent');
     this.trace = traceRequest(`${head.method} ${owner.binding.service}`, SpanKind.SERVER, traceparent);
   }
 
   /** The request's body has been read to its end. */
   get bodyDone(): boolean {
-    return this.#requestBody.done;
+    return this.#body.done;
   }
 
   /** Whether body bytes can be taken now. */
   get wantsBody(): boolean {
-    if (this.#requestBody.done || this.#over) return false;
     const connection = this.#attempt?.connection;
+    if (connection === undefined || this.#body.done || this.#over) return false;
     // Before it is connected only a little is sent, so that a refused connection loses nothing.
-    return (
-      connection !== undefined && !this.#upstreamBlocked && (connection.connected || this.#replayBytes === 0)
-    );
+    return !this.#body.blocked && (connection.connected || this.#body.untouched);
   }
 
   /** Checks policy, chooses the version and makes the first attempt. */
@@ -100,21 +102,12 @@ export class Exchange implements UpstreamUser {
     const { caller, decision } = this.#owner.party();
     const { service, port } = this.#owner.binding;
     if (!decision.allowed) {
-      this.#fail({
-        status: 403,
-        code: 'POLICY_DENIED',
-        detail: `the request to service ${service} is refused: ${decision.because}`,
-        hint: 'add a network policy rule that allows it, or see `heptad mesh policies`',
-      });
+      this.#fail(policyDenied(service, decision.because));
       return;
     }
     this.#cluster = this.#context.state.clusters.get(service);
     if (this.#cluster === undefined) {
-      this.#fail({
-        status: 503,
-        code: 'NO_SUCH_SERVICE',
-        detail: `service ${service} on port ${port} no longer exists`,
-      });
+      this.#fail(noSuchService(service, port));
       return;
     }
     const rules = this.#context.state.rulesOf(service);
@@ -132,14 +125,8 @@ export class Exchange implements UpstreamUser {
   requestBody(bytes: Buffer): number {
     const attempt = this.#attempt;
     if (attempt === undefined) return 0;
-    const end = this.#requestBody.feed(bytes, 0);
-    const slice = this.#requestBody.forwardable(bytes, end);
-    this.#replayBytes += slice.length;
-    if (this.#replayBytes > MAX_REPLAY_BYTES) this.#replay = undefined;
-    this.#replay?.push(slice);
     this.#activityMs = this.#context.clock.monotonicMs();
-    this.#upstreamBlocked = !attempt.connection.socket.write(slice);
-    return end;
+    return this.#body.take(bytes, attempt.connection.socket, attempt.connection.connected);
   }
 
   upstreamConnected(): void {
@@ -148,7 +135,7 @@ export class Exchange implements UpstreamUser {
   }
 
   upstreamDrain(): void {
-    this.#upstreamBlocked = false;
+    this.#body.blocked = false;
     this.#activityMs = this.#context.clock.monotonicMs();
     this.#owner.pump();
   }
@@ -159,8 +146,11 @@ export class Exchange implements UpstreamUser {
     this.#activityMs = this.#context.clock.monotonicMs();
     attempt.gotByte = true;
     try {
-      if (this.#response === undefined) this.#readResponseHeads(attempt, bytes);
-      else this.#forward(attempt, bytes);
+      if (this.#response.head !== undefined) this.#forwarded(attempt, this.#response.forward(bytes));
+      else {
+        const received = this.#response.readHead(bytes);
+        if (received !== undefined) this.#answer(attempt, received);
+      }
     } catch (error) {
       if (!(error instanceof HttpParseError)) throw error;
       this.#upstreamBroke('UPSTREAM_INVALID', `answered with ${error.message}`);
@@ -170,7 +160,7 @@ export class Exchange implements UpstreamUser {
   upstreamClosed(error: Error | undefined): void {
     const attempt = this.#attempt;
     if (attempt === undefined || this.#over) return;
-    if (this.#response?.head.framing.kind === 'close' && error === undefined) {
+    if (this.#response.head?.framing.kind === 'close' && error === undefined) {
       this.#finish(attempt, false);
     } else if (attempt.gotByte) {
       this.#upstreamBroke('UPSTREAM_CLOSED', 'ended in the middle of its answer');
@@ -215,7 +205,7 @@ export class Exchange implements UpstreamUser {
       if (now - attempt.beganMs < options.connectTimeoutMs) return;
       attempt.connection.destroy();
       this.#attemptFailed(attempt, `no connection within ${options.connectTimeoutMs} ms`);
-    } else if (this.#response === undefined && this.#requestBody.done) {
+    } else if (this.#response.head === undefined && this.#body.done) {
       if (silentMs > options.responseTimeoutMs) {
         this.#upstreamBroke('UPSTREAM_TIMEOUT', `did not answer within ${options.responseTimeoutMs} ms`);
       }
@@ -236,29 +226,14 @@ export class Exchange implements UpstreamUser {
       this.#send(choice.endpoint, choice.permit, fresh);
       return;
     }
-    const { service } = cluster;
     if (choice.reason === 'circuit-open') {
-      this.#fail({
-        status: 503,
-        code: 'CIRCUIT_OPEN',
-        detail: `every endpoint of service ${service} keeps failing, so none is called now`,
-        hint: `see \`heptad logs ${service}\``,
-        retryAfterSeconds: Math.max(1, Math.ceil(choice.retryAfterMs / 1_000)),
-      });
+      this.#fail(circuitOpen(cluster.service, choice.retryAfterMs));
       return;
     }
     const now = this.#context.clock.monotonicMs();
     this.#waitUntilMs ??= now + this.#context.options.endpointWaitMs;
     if (now < this.#waitUntilMs && cluster.wait(this.#wake)) return;
-    const version =
-      this.#version === undefined ? '' : ` of version ${this.#version}, which a traffic rule asks for`;
-    this.#fail({
-      status: 503,
-      code: 'NO_ENDPOINT',
-      detail: `service ${service} has no ready endpoint${version}`,
-      hint: `see \`heptad ps ${service}\``,
-      retryAfterSeconds: 1,
-    });
+    this.#fail(noEndpoint(cluster.service, this.#version));
   }
 
   #send(endpoint: UpstreamEndpoint, permit: number, fresh: boolean): void {
@@ -274,28 +249,13 @@ export class Exchange implements UpstreamUser {
     if (connection === undefined) {
       endpoint.inFlight -= 1;
       endpoint.breaker.cancel(permit);
-      this.#fail({
-        status: 503,
-        code: 'OVERLOADED',
-        detail: `endpoint ${endpoint.id} of service ${service} has too many requests in flight`,
-        retryAfterSeconds: 1,
-      });
+      this.#fail(overloaded(endpoint));
       return;
     }
     const now = this.#context.clock.monotonicMs();
-    this.#attempt = {
-      endpoint,
-      permit,
-      connection,
-      port,
-      beganMs: now,
-      responseHeads: new HeadBuffer(),
-      gotByte: false,
-    };
+    this.#attempt = { endpoint, permit, connection, port, beganMs: now, gotByte: false };
     this.#activityMs = now;
-    this.#upstreamBlocked = false;
-    const { socket } = connection;
-    socket.write(
+    connection.socket.write(
       composeRequestHead(this.head, {
         clientAddress: this.#owner.party().caller.address ?? '',
         traceparent: this.trace.traceparent,
@@ -303,88 +263,40 @@ export class Exchange implements UpstreamUser {
       }),
       'latin1',
     );
-    for (const piece of this.#replay ?? []) this.#upstreamBlocked = !socket.write(piece);
+    this.#body.replay(connection.socket);
     this.#owner.pump();
   }
 
-  #readResponseHeads(attempt: Attempt, bytes: Buffer): void {
-    let rest: Buffer | undefined = bytes;
-    while (rest !== undefined) {
-      const complete = attempt.responseHeads.push(rest);
-      if (complete === undefined) return;
-      const head = parseResponseHead(complete.text, this.head.method);
-      if (head.status === 101) {
-        this.#upgrade(attempt, head, complete.rest);
-        return;
-      }
-      if (head.status >= 200) {
-        this.#startResponse(attempt, head, complete.rest);
-        return;
-      }
-      rest = complete.rest;
-      const wanted = this.head.minorVersion === 1 && (head.status !== 100 || this.head.expectContinue);
-      if (wanted) this.#owner.socket.write(this.#composeHead(head, false, false), 'latin1');
+  #answer(attempt: Attempt, received: ReceivedHead): void {
+    const { status } = received.head;
+    if (status === 101) {
+      this.#upgrade(attempt, received);
+      return;
     }
-  }
-
-  #startResponse(attempt: Attempt, head: ResponseHead, rest: Buffer | undefined): void {
-    const failed = head.status >= 502 && head.status <= 504;
+    const failed = status >= 502 && status <= 504;
     attempt.endpoint.breaker.record(attempt.permit, !failed);
-    const elapsed = this.#context.clock.monotonicMs() - attempt.beganMs;
-    this.#cluster?.observe(attempt.endpoint, elapsed, failed);
-    const dechunk = head.framing.kind === 'chunked' && this.head.minorVersion === 0;
-    const close = !this.head.keepAlive || this.#owner.closing || dechunk || head.framing.kind === 'close';
-    this.status = head.status;
-    this.#response = { head, body: new BodyReader(head.framing), close, dechunk };
-    this.#owner.socket.cork();
-    this.#owner.socket.write(
-      this.#composeHead(head, head.framing.kind === 'chunked' && !dechunk, close),
-      'latin1',
-    );
-    this.#forward(attempt, rest);
-    this.#owner.socket.uncork();
+    this.#cluster?.observe(attempt.endpoint, this.#context.clock.monotonicMs() - attempt.beganMs, failed);
+    this.status = status;
+    this.#forwarded(attempt, this.#response.start(received, this.#owner.closing));
   }
 
-  #composeHead(head: ResponseHead, chunked: boolean, close: boolean): string {
-    const sayKeepAlive = this.head.minorVersion === 0 && !close;
-    return composeResponseHead(head, { chunked, close, sayKeepAlive, requestId: this.requestId });
-  }
-
-  #forward(attempt: Attempt, bytes: Buffer | undefined): void {
-    const response = this.#response;
-    if (response === undefined) return;
-    let end = 0;
-    if (bytes !== undefined) {
-      const client = this.#owner.socket;
-      let flowing = true;
-      if (response.dechunk) {
-        end = response.body.feed(bytes, 0, (slice) => {
-          flowing = client.write(slice);
-        });
-      } else {
-        end = response.body.feed(bytes, 0);
-        if (end > 0) flowing = client.write(response.body.forwardable(bytes, end));
-      }
-      if (!flowing && !response.body.done) attempt.connection.socket.pause();
-    }
-    // Bytes beyond the answer belong to no request: the connection cannot be trusted any more.
-    if (response.body.done) this.#finish(attempt, bytes === undefined || end === bytes.length);
+  #forwarded(attempt: Attempt, { done, clean, flowing }: Forwarded): void {
+    if (done) this.#finish(attempt, clean);
+    else if (!flowing) attempt.connection.socket.pause();
   }
 
   #finish(attempt: Attempt, clean: boolean): void {
-    const response = this.#response;
-    if (response === undefined) return;
-    const reusable = clean && response.head.keepAlive && this.#requestBody.done && !this.#upstreamBlocked;
+    const { head, close } = this.#response;
+    const reusable = clean && head?.keepAlive === true && this.#body.done && !this.#body.blocked;
     this.#attempt = undefined;
     attempt.endpoint.inFlight -= 1;
-    if (reusable)
-      attempt.endpoint.release(attempt.port, attempt.connection, response.head.keepAliveTimeoutMs);
+    if (reusable) attempt.endpoint.release(attempt.port, attempt.connection, head.keepAliveTimeoutMs);
     else attempt.connection.destroy();
     this.#report(undefined);
-    this.#owner.exchangeDone(!response.close && this.#requestBody.done);
+    this.#owner.exchangeDone(!close && this.#body.done);
   }
 
-  #upgrade(attempt: Attempt, head: ResponseHead, rest: Buffer | undefined): void {
+  #upgrade(attempt: Attempt, { head, rest }: ReceivedHead): void {
     if (this.head.upgrade === undefined) {
       throw new HttpParseError(400, 'a protocol switch nobody asked for');
     }
@@ -392,7 +304,7 @@ export class Exchange implements UpstreamUser {
     attempt.endpoint.breaker.record(attempt.permit, true);
     const client = this.#owner.socket;
     const upstream = attempt.connection.surrender();
-    client.write(this.#composeHead(head, false, false), 'latin1');
+    this.#response.switchProtocols(head);
     if (rest !== undefined) client.write(rest);
     const early = this.#owner.surrender();
     if (early !== undefined) upstream.write(early);
@@ -410,7 +322,7 @@ export class Exchange implements UpstreamUser {
     endpoint.inFlight -= 1;
     const idempotent = isIdempotentMethod(this.head.method);
     const unsent = !connection.connected;
-    const replayable = this.#replay !== undefined;
+    const { replayable } = this.#body;
     if (connection.reused && idempotent && replayable && !this.#usedFresh) {
       // The endpoint closed an idle connection just as it was used: no failure of anybody, so no charge to the budget.
       this.#usedFresh = true;
@@ -427,17 +339,11 @@ export class Exchange implements UpstreamUser {
       this.#retryTimer = this.#context.clock.timer(wait, () => this.#next(false));
       return;
     }
-    this.#fail({
-      status: 502,
-      code: unsent ? 'UPSTREAM_UNREACHABLE' : 'UPSTREAM_CLOSED',
-      detail: `endpoint ${endpoint.id} (${endpoint.address}:${attempt.port}) of service ${endpoint.service} failed after ${this.attempts} attempt(s): ${reason}`,
-      hint:
-        idempotent || unsent ? 'try again' : 'the request may have taken effect: check before repeating it',
-    });
+    this.#fail(attemptFailed(endpoint, attempt.port, { count: this.attempts, unsent, idempotent, reason }));
   }
 
   /** An answer that began is broken, or never came: no second attempt. */
-  #upstreamBroke(code: 'UPSTREAM_INVALID' | 'UPSTREAM_CLOSED' | 'UPSTREAM_TIMEOUT', what: string): void {
+  #upstreamBroke(code: BrokenAnswerCode, what: string): void {
     const attempt = this.#attempt;
     if (attempt === undefined) return;
     this.#attempt = undefined;
@@ -450,16 +356,12 @@ export class Exchange implements UpstreamUser {
       this.#owner.socket.resetAndDestroy();
       return;
     }
-    this.#fail({
-      status: code === 'UPSTREAM_TIMEOUT' ? 504 : 502,
-      code,
-      detail: `endpoint ${attempt.endpoint.id} of service ${attempt.endpoint.service} ${what}`,
-    });
+    this.#fail(brokenAnswer(attempt.endpoint, code, what));
   }
 
   #fail(problem: ProxyProblem): void {
     if (this.#over) return;
-    const keep = this.head.keepAlive && !this.#owner.closing && this.#requestBody.done;
+    const keep = this.head.keepAlive && !this.#owner.closing && this.#body.done;
     const options = { requestId: this.requestId, head: this.head.method === 'HEAD', close: !keep };
     this.status = problem.status;
     this.#owner.socket.write(composeProblem(problem, options));
