@@ -31,6 +31,8 @@ export class MemorySeries {
   dirty = false;
   /** Full chunks that are not on disk yet, oldest first. */
   sealed: EncodedChunk[] = [];
+  /** Newest time in the chunks on disk, -1 when there are none: a query of later times need not ask the disk. */
+  storedUntil = -1;
   /** Time of the newest sample, -1 when there is none. */
   lastTime = -1;
   lastValue: number = Number.NaN;

@@ -266,6 +266,7 @@ export class MetricStore implements AsyncDisposable {
     if (changed.length === 0 && this.#samplesInLog === 0) return;
     this.#log.checkpoint(changed);
     for (const series of changed) {
+      series.storedUntil = series.sealed.at(-1)?.maxTime ?? series.storedUntil;
       series.sealed = [];
       series.dirty = false;
       series.persisted = true;
@@ -285,7 +286,9 @@ export class MetricStore implements AsyncDisposable {
       times.push(time);
       values.push(value);
     };
-    for (const chunk of this.#log.chunks(series.id, start, end)) readPart(chunk, start, end, visit);
+    if (series.storedUntil >= start) {
+      for (const chunk of this.#log.chunks(series.id, start, end)) readPart(chunk, start, end, visit);
+    }
     series.read(start, end, visit);
     return { labels: series.labels, times: Float64Array.from(times), values: Float64Array.from(values) };
   }
@@ -295,6 +298,7 @@ export class MetricStore implements AsyncDisposable {
     for (const stored of this.#log.series()) {
       const series = this.#table.restore(stored.id, stored.labels);
       series.lastTime = stored.chunksUntil;
+      series.storedUntil = stored.chunksUntil;
       if (stored.head !== undefined) series.restore(stored.head.bytes, stored.head.count);
       byId.set(series.id, series);
     }

@@ -47,6 +47,9 @@ describe('bounds', () => {
       '-'.repeat(50_000),
       'sum('.repeat(10_000),
       `1${'^1'.repeat(30_000)}`,
+      `1${'+1'.repeat(30_000)}`,
+      `x${'[1m:1m]'.repeat(9000)}`,
+      `-x${' offset 1m'.repeat(5000)}`,
     ]) {
       expect(() => parsePromql(text)).toThrow(expect.objectContaining({ code: 'INVALID_QUERY' }));
     }

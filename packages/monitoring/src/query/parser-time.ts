@@ -7,13 +7,17 @@ import { invalidQuery, unsupportedQuery } from './query-error.ts';
 
 /** Furthest instant a Date can hold, in milliseconds. */
 const MAX_TIME_MS = 8.64e15;
+/** A range, an offset and an @, and the same of a subquery or two around it. */
+const MAX_MODIFIERS = 10;
 
 /** Wraps `primary` in the ranges, offsets and `@` that follow it. */
 export function parseTimeModifiers(parser: PromqlParser, primary: Expression, start: number): Expression {
   const { tokens } = parser;
   let expression = primary;
-  for (;;) {
+  for (let count = 0; ; count++) {
     const token = tokens.peek();
+    if (count > MAX_MODIFIERS)
+      throw invalidQuery(parser.query, token.start, `over ${MAX_MODIFIERS} modifiers follow one expression`);
     if (tokens.takePunctuation('[')) expression = parseRange(parser, expression, start);
     else if (tokens.takeWord('offset'))
       expression = shift(parser, expression, token.start, { offsetMs: signedDuration(parser) });

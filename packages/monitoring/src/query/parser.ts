@@ -32,6 +32,8 @@ const POWER: ReadonlyMap<string, number> = new Map([
 const UNARY_POWER = 5;
 /** Nesting beyond this is no query a person or dashboard wrote, and recursion has a stack. */
 const MAX_DEPTH = 200;
+/** `1 + 1 + …` makes a tree as deep as the chain is long. */
+const MAX_CHAIN = 1000;
 
 /**
  * Parses and type-checks a PromQL expression.
@@ -71,7 +73,13 @@ export class PromqlParser {
     if (++this.#depth > MAX_DEPTH)
       throw invalidQuery(this.query, this.tokens.peek().start, `it is nested deeper than ${MAX_DEPTH}`);
     let left = this.#prefix();
-    for (;;) {
+    for (let chain = 0; ; chain++) {
+      if (chain > MAX_CHAIN)
+        throw invalidQuery(
+          this.query,
+          this.tokens.peek().start,
+          `it has over ${MAX_CHAIN} operators in a row`,
+        );
       const operator = binaryOperator(this.tokens.peek());
       const binding = operator === undefined ? undefined : POWER.get(operator);
       if (operator === undefined || binding === undefined || binding < power) break;
