@@ -2,12 +2,10 @@
 
 import { lstat, readdir, readlink, stat } from 'node:fs/promises';
 import { join, posix, relative, resolve } from 'node:path';
-import { z } from 'zod';
-import { ContainerError, errnoOf } from '../errors.ts';
-import { ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
+import { ContainerError } from '../errors.ts';
 import { type Digest, digestOf } from './digest.ts';
 import type { ImageStore } from './image-store.ts';
-import { type LayerEntry, type WrittenLayer, writeLayer } from './layer-writer.ts';
+import { type LayerEntry, type LayerWriting, writeLayer } from './layer-writer.ts';
 import {
   type Descriptor,
   hostArchitecture,
@@ -15,7 +13,7 @@ import {
   type ImageManifest,
   MEDIA_TYPE,
 } from './manifest.ts';
-import { sharedLibraries } from './shared-libraries.ts';
+import { runtimeLayer } from './runtime-layer.ts';
 
 /** Where the application lies in the image. */
 export const APP_DIRECTORY = '/app';
@@ -71,7 +69,6 @@ const MAX_APP_FILES = 500_000;
 const PROGRESS_STEP_BYTES = 8 * 1024 * 1024;
 const CREATED = '1970-01-01T00:00:00Z';
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-const CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
 
 /**
  * Builds an image of a Node.js application: a runtime layer (Node, its libraries, users, certificates) and an
@@ -99,7 +96,16 @@ const CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
 export async function buildNodeImage(options: BuildNodeImageOptions): Promise<BuiltImage> {
   const directory = resolve(options.directory);
   const app = await appEntries(directory, options);
-  const runtime = await runtimeLayer(options);
+  const runtime = await runtimeLayer(options.images, {
+    nodeBinary: options.nodeBinary ?? process.execPath,
+    tools: options.tools ?? ['/bin/sh'],
+    writing: layerOptions(options, 'runtime'),
+    onStart: () =>
+      options.onProgress?.({
+        step: 'runtime',
+        message: 'packing the Node.js runtime (once per Node version)',
+      }),
+  });
   options.onProgress?.({ step: 'app', message: `packing ${app.length} files of ${directory}` });
   const appLayer = await writeLayer(
     options.images.content,
@@ -129,7 +135,7 @@ export async function buildNodeImage(options: BuildNodeImageOptions): Promise<Bu
   return { name, digest: target.digest, sizeBytes, layers };
 }
 
-function layerOptions(options: BuildNodeImageOptions, step: 'runtime' | 'app') {
+function layerOptions(options: BuildNodeImageOptions, step: 'runtime' | 'app'): LayerWriting {
   let told = 0;
   return {
     ...(options.signal === undefined ? {} : { signal: options.signal }),
@@ -244,93 +250,4 @@ async function linkInside(directory: string, path: string, source: string): Prom
       hint: 'bundle the application, or make a self-contained directory with "pnpm deploy" or "npm install --install-links"',
     },
   );
-}
-
-const cachedLayer = z.object({
-  descriptor: z.object({ mediaType: z.string(), digest: z.string(), size: z.number() }),
-  diffId: z.string(),
-});
-
-/** The runtime layer, taken from an earlier build when binary and libraries are the same files. */
-async function runtimeLayer(options: BuildNodeImageOptions): Promise<WrittenLayer> {
-  const { images } = options;
-  const entries = await runtimeEntries(options.nodeBinary ?? process.execPath, options.tools ?? ['/bin/sh']);
-  const cache = join(images.home, 'build-cache');
-  await ensureDirectory(cache);
-  const path = join(cache, `${(await fingerprint(entries)).slice('sha256:'.length)}.json`);
-  const cached = cachedLayer.safeParse(await readJson(path).catch(() => undefined));
-  if (cached.success && (await images.content.info(cached.data.descriptor.digest)) !== undefined) {
-    await images.content.touch(cached.data.descriptor.digest, images.clock.now());
-    return cached.data;
-  }
-  options.onProgress?.({ step: 'runtime', message: 'packing the Node.js runtime (once per Node version)' });
-  const ref = `build-runtime-${images.random.uuid(images.clock.now())}`;
-  const layer = await writeLayer(images.content, ref, entries, layerOptions(options, 'runtime'));
-  await writeJsonAtomic(path, layer);
-  return layer;
-}
-
-async function runtimeEntries(node: string, tools: readonly string[]): Promise<LayerEntry[]> {
-  const entries: LayerEntry[] = [
-    ...['dev', 'proc', 'sys', 'run', 'var', 'var/log'].map((path) => ({
-      type: 'directory' as const,
-      path,
-      mode: 0o755,
-    })),
-    ...['tmp', 'var/tmp'].map((path) => ({ type: 'directory' as const, path, mode: 0o1777 })),
-    { type: 'directory', path: 'root', mode: 0o700 },
-    { type: 'directory', path: 'home/node', mode: 0o755, uid: 1000, gid: 1000 },
-    {
-      type: 'file',
-      path: 'etc/passwd',
-      mode: 0o644,
-      content:
-        'root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1000:node:/home/node:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n',
-    },
-    { type: 'file', path: 'etc/group', mode: 0o644, content: 'root:x:0:\nnode:x:1000:\nnogroup:x:65534:\n' },
-    {
-      type: 'file',
-      path: 'etc/nsswitch.conf',
-      mode: 0o644,
-      content: 'passwd: files\ngroup: files\nhosts: files dns\n',
-    },
-    await copyEntry(node, 'usr/local/bin/node'),
-  ];
-  const libraries = new Set(await sharedLibraries(node));
-  for (const tool of tools) {
-    entries.push(await copyEntry(tool, tool.slice(1)));
-    for (const library of await sharedLibraries(tool)) libraries.add(library);
-  }
-  for (const library of libraries) entries.push(await copyEntry(library, library.slice(1)));
-  const certificates = await copyEntry(CA_BUNDLE, CA_BUNDLE.slice(1)).catch(() => undefined);
-  if (certificates !== undefined) entries.push(certificates);
-  return entries;
-}
-
-async function copyEntry(source: string, path: string): Promise<Extract<LayerEntry, { type: 'copy' }>> {
-  try {
-    const info = await stat(source);
-    return {
-      type: 'copy',
-      path: posix.normalize(path),
-      mode: (info.mode & 0o100) === 0 ? 0o644 : 0o755,
-      source,
-      size: info.size,
-    };
-  } catch (cause) {
-    if (errnoOf(cause) !== 'ENOENT') throw cause;
-    throw new ContainerError('PATH_NOT_FOUND', `cannot build: ${source} is not on this machine`, { cause });
-  }
-}
-
-/** Identifies the entries without reading the Node binary's 120 MB each time: size, time and inode stand for content. */
-async function fingerprint(entries: readonly LayerEntry[]): Promise<Digest> {
-  const facts = await Promise.all(
-    entries.map(async (entry) => {
-      if (entry.type !== 'copy') return entry;
-      const info = await stat(entry.source);
-      return [entry, info.mtimeMs, info.ctimeMs, info.ino, info.dev];
-    }),
-  );
-  return digestOf(JSON.stringify(['v1', facts]));
 }

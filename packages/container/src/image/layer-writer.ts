@@ -41,6 +41,13 @@ export interface WrittenLayer {
   readonly diffId: Digest;
 }
 
+/** How a layer is written. */
+export interface LayerWriting {
+  readonly signal?: AbortSignal;
+  /** Bytes of the uncompressed archive so far. */
+  readonly onBytes?: (bytes: number) => void;
+}
+
 // Level 6 makes a Node binary 10 % smaller than level 1 and takes three times as long; images here rarely travel.
 const GZIP_LEVEL = 1;
 // 1970: any other time would make equal inputs give different images.
@@ -51,7 +58,7 @@ export async function writeLayer(
   content: ContentStore,
   ref: string,
   entries: readonly LayerEntry[],
-  options: { readonly signal?: AbortSignal; readonly onBytes?: (bytes: number) => void } = {},
+  options: LayerWriting = {},
 ): Promise<WrittenLayer> {
   const pack = tar.pack();
   const hash = createHash('sha256');

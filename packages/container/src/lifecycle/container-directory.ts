@@ -21,8 +21,6 @@ export class Entry {
   readonly record: ContainerRecord;
   readonly mutex: Mutex = new Mutex();
   removed = false;
-  /** Why something could not be freed when it ended; freeing is tried again at removal. */
-  leftover: unknown;
   private readonly waiters = new Set<() => void>();
 
   constructor(record: ContainerRecord) {
@@ -96,7 +94,8 @@ export class ContainerDirectory {
     const entry = this.insert(record);
     try {
       await mkdir(this.directory(record.id), { mode: 0o700 });
-      await this.save(record);
+      // Only our own death can leave a half-made container; after a power cut its directory is a stranger's.
+      await this.save(record, { durable: false });
       return entry;
     } catch (error) {
       this.forget(record);
@@ -105,9 +104,17 @@ export class ContainerDirectory {
     }
   }
 
-  /** Writes the record durably. */
-  async save(record: ContainerRecord): Promise<void> {
-    await writeJsonAtomic(join(this.directory(record.id), RECORD_FILE), record);
+  /**
+   * Replaces the record. One that is not `durable` (default true) survives our death but perhaps not a power cut,
+   * after which no container runs anyway.
+   */
+  async save(record: ContainerRecord, options: { durable?: boolean } = {}): Promise<void> {
+    await writeJsonAtomic(join(this.directory(record.id), RECORD_FILE), record, options);
+  }
+
+  /** Makes the directories of new containers survive a power cut. */
+  async sync(): Promise<void> {
+    await syncDirectory(this.path);
   }
 
   /** Deletes the files and forgets the container. */

@@ -53,7 +53,8 @@ export interface RuntimeDriver {
   update(record: ContainerRecord, limits: ResourceLimits): Promise<void>;
   exec(record: ContainerRecord, options: ExecOptions): Promise<ExecSession>;
   stats(record: ContainerRecord): Promise<ContainerStats>;
-  setHosts(record: ContainerRecord, hosts: Readonly<Record<string, string>>): Promise<void>;
+  /** Makes `record.hosts` seen in the container. */
+  setHosts(record: ContainerRecord): Promise<void>;
   /** Whether the main process lives, and how it ended. */
   observe(record: ContainerRecord): Promise<Observation>;
   /**

@@ -19,6 +19,8 @@ export interface ContainerRecord {
   imageDigest?: string | undefined;
   stopSignal: string;
   limits: ResourceLimits;
+  /** Extra lines of /etc/hosts: the spec's, until they are set anew. */
+  hosts?: Readonly<Record<string, string>> | undefined;
   address?: string | undefined;
   /** The main process, once it exists; meaningful only under `bootId`. */
   process?: ProcessIdentity | undefined;
@@ -43,6 +45,7 @@ const schema = z.object({
   imageDigest: z.string().optional(),
   stopSignal: z.string(),
   limits,
+  hosts: z.record(z.string(), z.string()).optional(),
   address: z.string().optional(),
   process: z.object({ pid: z.number().int().positive(), startTime: z.string() }).optional(),
   bootId: z.string(),

@@ -46,3 +46,18 @@ export function requireNextState(name: string, from: ContainerState, transition:
     { hint: HINTS[transition], details: { from, to: wanted } },
   );
 }
+
+/** Throws `ILLEGAL_TRANSITION` unless the container is in one of the states that an operation needs, and stays in. */
+export function requireState(
+  name: string,
+  state: ContainerState,
+  operation: string,
+  needed: readonly ContainerState[],
+): void {
+  if (needed.includes(state)) return;
+  throw new ContainerError(
+    'ILLEGAL_TRANSITION',
+    `cannot ${operation} container "${name}": it is ${state}, not ${needed.join(' or ')}`,
+    { hint: state === 'paused' ? 'resume it first' : 'start it first', details: { from: state, to: state } },
+  );
+}

@@ -11,13 +11,13 @@ import { TOOL_PATH } from '../system/command.ts';
 import { identify, signalProcess } from '../system/processes.ts';
 import { type CgroupLayout, cgroupDirectory, cgroupPids, removeCgroup } from './cgroup.ts';
 import { runtimeError } from './conmon.ts';
+import type { RuntimeCommand } from './runtime-command.ts';
 import type { OciSpec } from './spec.ts';
 import { resolveUser } from './user.ts';
 
 /** Where the container is. */
 export interface ExecContext {
-  readonly runtime: string;
-  readonly runtimeArguments: readonly string[];
+  readonly runtime: RuntimeCommand;
   readonly layout: CgroupLayout;
   readonly cgroupsPath: string;
   readonly rootfs: string;
@@ -51,7 +51,7 @@ export async function ociExec(
     await writeFile(join(directory, 'process.json'), JSON.stringify(await processOf(context, options)), {
       mode: 0o600,
     });
-    const child = spawn(context.runtime, execArguments(context, record, name, directory), {
+    const child = spawn(context.runtime.program, execArguments(context, record, name, directory), {
       cwd: context.bundle,
       env: { PATH: TOOL_PATH },
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -85,7 +85,7 @@ function execArguments(
 ): string[] {
   const mark = context.layout.version === 2 ? name : `${MARK_CONTROLLER}:${name}`;
   return [
-    ...context.runtimeArguments,
+    ...context.runtime.globalArguments,
     '--log',
     join(directory, 'runtime.log'),
     '--log-format',

@@ -6,6 +6,7 @@ import { systemClock, systemRandom } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { ManagedRuntime } from '../lifecycle/managed-runtime.ts';
+import { openHome } from '../lifecycle/supervisor.ts';
 import type { NetworkBackend } from '../network/backend.ts';
 import { OciDriver } from './oci-driver.ts';
 import { type OciProbe, probeOci } from './probe.ts';
@@ -53,7 +54,7 @@ export class OciRuntime extends ManagedRuntime {
       clock: options.clock ?? systemClock,
       random: options.random ?? systemRandom,
     };
-    const opened = await ManagedRuntime.openHome(ports);
+    const opened = await openHome(ports.home);
     const networks = new Map((options.networks ?? []).map((network) => [network.name, network]));
     const driver = await OciDriver.open({
       home: options.home,

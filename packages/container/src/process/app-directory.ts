@@ -8,7 +8,7 @@ import { digestHex } from '../image/digest.ts';
 import { DEFAULT_LAYER_LIMITS } from '../image/extract-layer.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import type { ImageConfig } from '../image/manifest.ts';
-import { extractLayer } from '../image/snapshotter.ts';
+import { extractLayer } from '../image/stream-layer.ts';
 import { ensureDirectory, removeTree } from '../system/files.ts';
 import type { PathMapping } from './translate.ts';
 

@@ -2,11 +2,10 @@
 
 import { spawn } from 'node:child_process';
 import { type FSWatcher, watch } from 'node:fs';
-import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, isAbsolute, join } from 'node:path';
+import { open, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type {
-  Clock,
   ContainerId,
   ContainerSpec,
   ContainerStats,
@@ -16,33 +15,19 @@ import type {
   RuntimeCapabilities,
   RuntimeProbe,
 } from '@heptad/core';
-import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
-import { APP_DIRECTORY } from '../image/build-node-image.ts';
-import type { ImageStore } from '../image/image-store.ts';
 import type { Observation, PreparedContainer, RuntimeDriver } from '../lifecycle/driver.ts';
 import { execSession } from '../lifecycle/exec-session.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
-import { commandLine, environmentOf } from '../oci/generate-spec.ts';
-import { TOOL_PATH } from '../system/command.ts';
-import { ensureDirectory, readJson, readTextIfAny } from '../system/files.ts';
+import { ensureDirectory, readTextIfAny } from '../system/files.ts';
 import { identify, type ProcessIdentity, signalProcess } from '../system/processes.ts';
 import { LoopbackAddresses } from './addresses.ts';
-import { appDirectory } from './app-directory.ts';
 import { LogCollector } from './log-collector.ts';
-import { MARK, membersOf, signalMembers } from './members.ts';
-import { type PathMapping, specMappings, translate, translateCommand } from './translate.ts';
+import { membersOf, signalMembers } from './members.ts';
+import { makePlan, type PlanOptions, readPlan } from './plan.ts';
+import { translate, translateCommand } from './translate.ts';
 import { WRAPPER_SCRIPT } from './wrapper.ts';
-
-/** What the driver works with. */
-export interface ProcessDriverOptions {
-  readonly home: string;
-  readonly images: ImageStore;
-  readonly volumes: string;
-  readonly nodeBinary: string;
-  readonly clock: Clock;
-}
 
 const CAPABILITIES: RuntimeCapabilities = {
   isolation: 'process',
@@ -58,20 +43,11 @@ const CLOCK_TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 const KILL_ROUNDS = 200;
 
-// What was settled when the container was created. Holds secret values, so only its owner may read it.
-const planSchema = z.object({
-  command: z.array(z.string()).min(1),
-  environment: z.record(z.string(), z.string()),
-  workingDirectory: z.string(),
-  mappings: z.array(z.object({ target: z.string(), source: z.string() })),
-});
-type Plan = z.infer<typeof planSchema>;
-
 /** See {@link RuntimeDriver}. */
 export class ProcessDriver implements RuntimeDriver {
   readonly name = 'process';
   readonly capabilities: RuntimeCapabilities = CAPABILITIES;
-  private readonly options: ProcessDriverOptions;
+  private readonly options: PlanOptions;
   private readonly addresses: LoopbackAddresses;
   private readonly exits: string;
   private readonly collectors = new Map<
@@ -79,14 +55,14 @@ export class ProcessDriver implements RuntimeDriver {
     { collector: LogCollector; watcher: FSWatcher | undefined }
   >();
 
-  private constructor(options: ProcessDriverOptions) {
+  private constructor(options: PlanOptions) {
     this.options = options;
     this.exits = join(options.home, 'exits');
     this.addresses = new LoopbackAddresses(join(options.home, 'addresses'));
   }
 
   /** Makes the driver's directories. */
-  static async open(options: ProcessDriverOptions): Promise<ProcessDriver> {
+  static async open(options: PlanOptions): Promise<ProcessDriver> {
     const driver = new ProcessDriver(options);
     await ensureDirectory(driver.exits);
     return driver;
@@ -104,26 +80,9 @@ export class ProcessDriver implements RuntimeDriver {
   }
 
   async prepare(record: ContainerRecord, spec: ContainerSpec): Promise<PreparedContainer> {
-    const directory = this.directory(record.id);
-    const image = await this.imageOf(spec);
     const address = await this.addresses.lease(record.id);
-    const mappings = [...image.mappings, ...specMappings(spec, directory, this.options.volumes)];
-    await this.makeMounts(spec, directory);
-    const plan: Plan = {
-      command: translateCommand(commandLine(spec, image.config), mappings, this.options.nodeBinary),
-      environment: this.environment(record, spec, image.config, address, mappings),
-      workingDirectory: translate(
-        spec.workingDirectory ?? image.config.WorkingDir ?? image.directory,
-        mappings,
-      ),
-      mappings,
-    };
-    await writeFile(join(directory, 'plan.json'), JSON.stringify(plan), { mode: 0o600 });
-    return {
-      ...(image.digest === undefined ? {} : { imageDigest: image.digest }),
-      stopSignal: spec.stopSignal ?? image.config.StopSignal ?? 'SIGTERM',
-      address,
-    };
+    const { imageDigest, stopSignal } = await makePlan(this.options, record, spec, address);
+    return { ...(imageDigest === undefined ? {} : { imageDigest }), stopSignal, address };
   }
 
   async revive(record: ContainerRecord): Promise<PreparedContainer> {
@@ -134,7 +93,7 @@ export class ProcessDriver implements RuntimeDriver {
 
   async start(record: ContainerRecord): Promise<ProcessIdentity> {
     const directory = this.directory(record.id);
-    const plan = await this.plan(record);
+    const plan = await readPlan(this.options.home, record);
     const outputs = await Promise.all(
       ['stdout', 'stderr'].map((name) => open(join(directory, `${name}.raw`), 'a', 0o600)),
     );
@@ -195,7 +154,7 @@ export class ProcessDriver implements RuntimeDriver {
 
   async exec(record: ContainerRecord, options: ExecOptions): Promise<ExecSession> {
     if (options.user !== undefined) throw notSupported('choose a user in', record);
-    const plan = await this.plan(record);
+    const plan = await readPlan(this.options.home, record);
     const [program = '', ...args] = translateCommand(options.command, plan.mappings, this.options.nodeBinary);
     const child = spawn(program, args, {
       cwd:
@@ -290,71 +249,6 @@ export class ProcessDriver implements RuntimeDriver {
     };
   }
 
-  private async imageOf(spec: ContainerSpec) {
-    if (!isAbsolute(spec.image))
-      return await appDirectory(this.options.images, this.options.home, spec.image);
-    const info = await stat(spec.image).catch(() => undefined);
-    if (info?.isDirectory() !== true) {
-      throw new ContainerError(
-        'IMAGE_NOT_FOUND',
-        `cannot create container "${spec.name}": ${spec.image} is not a directory`,
-      );
-    }
-    return {
-      directory: spec.image,
-      config: {},
-      mappings: [{ target: APP_DIRECTORY, source: spec.image }],
-      digest: undefined,
-    };
-  }
-
-  private environment(
-    record: ContainerRecord,
-    spec: ContainerSpec,
-    image: Parameters<typeof environmentOf>[1],
-    address: string,
-    mappings: readonly PathMapping[],
-  ): Record<string, string> {
-    const lines = environmentOf(spec, image, {
-      HOME: this.directory(record.id),
-      HOSTNAME: spec.hostname ?? record.id.slice(0, 12),
-    });
-    const pairs = lines.map((line): [string, string] => {
-      const equals = line.indexOf('=');
-      return [line.slice(0, equals), translate(line.slice(equals + 1), mappings)];
-    });
-    return {
-      ...Object.fromEntries(pairs),
-      // The programs are this machine's, so the search path is too.
-      PATH: spec.environment?.PATH ?? `${dirname(this.options.nodeBinary)}:${TOOL_PATH}`,
-      HOST: spec.environment?.HOST ?? address,
-      [MARK]: record.id,
-    };
-  }
-
-  private async makeMounts(spec: ContainerSpec, directory: string): Promise<void> {
-    for (const { source, target } of specMappings(spec, directory, this.options.volumes)) {
-      const mount = spec.mounts?.find((each) => each.target === target);
-      if (mount?.type === 'bind') {
-        await stat(source).catch((cause: unknown) => {
-          throw new ContainerError(
-            'PATH_NOT_FOUND',
-            `cannot create container "${spec.name}": ${source}, to be mounted into it, does not exist`,
-            { cause },
-          );
-        });
-      } else if (mount !== undefined) {
-        await mkdir(source, { recursive: true, mode: 0o700 });
-      }
-    }
-    if ((spec.secrets?.length ?? 0) > 0) await mkdir(join(directory, 'secrets'), { mode: 0o700 });
-    for (const [index, secret] of (spec.secrets ?? []).entries()) {
-      await writeFile(join(directory, 'secrets', String(index)), secret.content, {
-        mode: secret.mode ?? 0o400,
-      });
-    }
-  }
-
   private collector(record: ContainerRecord): LogCollector {
     const known = this.collectors.get(record.id);
     if (known !== undefined) return known.collector;
@@ -381,13 +275,6 @@ export class ProcessDriver implements RuntimeDriver {
     throw new ContainerError('CONTAINER_STUCK', `processes of container ${id.slice(0, 12)} do not end`, {
       retryable: true,
     });
-  }
-
-  private async plan(record: ContainerRecord): Promise<Plan> {
-    const path = join(this.directory(record.id), 'plan.json');
-    const parsed = planSchema.safeParse(await readJson(path));
-    if (parsed.success) return parsed.data;
-    throw new ContainerError('STORE_CORRUPT', `cannot use ${path}: ${z.prettifyError(parsed.error)}`);
   }
 
   private directory(id: ContainerId): string {

@@ -5,6 +5,7 @@ import type { Clock, Random } from '@heptad/core';
 import { systemClock, systemRandom } from '@heptad/core';
 import type { ImageStore } from '../image/image-store.ts';
 import { ManagedRuntime } from '../lifecycle/managed-runtime.ts';
+import { openHome } from '../lifecycle/supervisor.ts';
 import { ProcessDriver } from './process-driver.ts';
 
 /** Options of {@link ProcessRuntime.open}. */
@@ -34,7 +35,7 @@ export class ProcessRuntime extends ManagedRuntime {
       clock: options.clock ?? systemClock,
       random: options.random ?? systemRandom,
     };
-    const opened = await ManagedRuntime.openHome(ports);
+    const opened = await openHome(ports.home);
     const driver = await ProcessDriver.open({
       home: options.home,
       images: options.images,

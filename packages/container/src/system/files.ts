@@ -39,19 +39,32 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
+/** How a file is replaced. */
+export interface ReplaceOptions {
+  /** Permission bits. Default 0o600. */
+  readonly mode?: number;
+  /** Whether it must also survive a power cut. Default true. */
+  readonly durable?: boolean;
+}
+
 /** Replaces `path` as a whole: after a crash at any point it holds the old or the new bytes, never a part. */
-export async function writeFileAtomic(path: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  options: ReplaceOptions = {},
+): Promise<void> {
   const temporary = temporaryBeside(path);
+  const durable = options.durable ?? true;
   try {
-    const file = await open(temporary, 'wx', mode);
+    const file = await open(temporary, 'wx', options.mode ?? 0o600);
     try {
       await file.writeFile(data);
-      await file.sync();
+      if (durable) await file.sync();
     } finally {
       await file.close();
     }
     await rename(temporary, path);
-    await syncDirectory(dirname(path));
+    if (durable) await syncDirectory(dirname(path));
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
     throw diskError(error, `write ${path}`);
@@ -59,8 +72,12 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, m
 }
 
 /** {@link writeFileAtomic} of a value as JSON. */
-export async function writeJsonAtomic(path: string, value: unknown, mode = 0o600): Promise<void> {
-  await writeFileAtomic(path, `${JSON.stringify(value)}\n`, mode);
+export async function writeJsonAtomic(
+  path: string,
+  value: unknown,
+  options: ReplaceOptions = {},
+): Promise<void> {
+  await writeFileAtomic(path, `${JSON.stringify(value)}\n`, options);
 }
 
 /** The parsed JSON of a file, or undefined when there is no such file. Throws `STORE_CORRUPT` naming the file. */
@@ -72,6 +89,8 @@ export async function readJson(path: string): Promise<unknown> {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
     throw error;
   }
+  // What a power cut can leave of a file that was not made to survive one.
+  if (text === '') return undefined;
   try {
     return JSON.parse(text);
   } catch (cause) {

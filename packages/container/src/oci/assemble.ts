@@ -1,0 +1,223 @@
+// Builds a container up to an init that waits for start: root file system, network, files, config.json, shim.
+
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import type { Clock, ContainerSpec } from '@heptad/core';
+import { ContainerError } from '../errors.ts';
+import type { ImageStore } from '../image/image-store.ts';
+import { hostArchitecture, type ImageConfig } from '../image/manifest.ts';
+import type { PreparedContainer } from '../lifecycle/driver.ts';
+import type { ContainerRecord } from '../lifecycle/record.ts';
+import { logBounds } from '../lifecycle/rotate-log.ts';
+import type { NetworkBackend } from '../network/backend.ts';
+import { identify } from '../system/processes.ts';
+import { effectiveCapabilities } from './capabilities.ts';
+import { type CgroupLayout, containerCgroup } from './cgroup.ts';
+import { createWithConmon } from './conmon.ts';
+import { generateSpec } from './generate-spec.ts';
+import { hostMounts, hostsText, rewriteInPlace, writeIdentityFiles, writeSecrets } from './host-files.ts';
+import { containerPaths } from './paths.ts';
+import type { RuntimeCommand } from './runtime-command.ts';
+import { loadSeccompProfile, type OciSeccomp, resolveSeccomp, type SeccompProfile } from './seccomp.ts';
+import { resolveUser } from './user.ts';
+
+/** What containers are built from. */
+export interface AssemblyOptions {
+  readonly home: string;
+  readonly images: ImageStore;
+  readonly volumes: string;
+  readonly networks: ReadonlyMap<string, NetworkBackend>;
+  /** Used when a spec names no network: the name of one of `networks`, `none` or `host`. */
+  readonly defaultNetwork: string;
+  readonly clock: Clock;
+  readonly layout: CgroupLayout;
+  readonly runtime: RuntimeCommand;
+}
+
+/** Parent of all our cgroups. At the root of the hierarchies, so that stopping our own service does not stop containers. */
+export const CGROUP_PARENT = 'heptad';
+
+/** Builds containers. What it made is taken apart by {@link Releaser}, after a failure too. */
+export class Assembler {
+  private readonly options: AssemblyOptions;
+  private profile: Promise<SeccompProfile> | undefined;
+
+  constructor(options: AssemblyOptions) {
+    this.options = options;
+  }
+
+  /** Builds a new container. */
+  async prepare(record: ContainerRecord, spec: ContainerSpec): Promise<PreparedContainer> {
+    const { image, top } = await this.options.images.unpack(spec.image);
+    const paths = containerPaths(this.options.home, record.id);
+    await mkdir(paths.rootfs, { recursive: true, mode: 0o700 });
+    await mkdir(paths.upper, { mode: 0o755 });
+    const built = await this.build(record, top, (network) =>
+      this.writeBundle(record, spec, image.config.config, network),
+    );
+    return {
+      imageDigest: image.digest,
+      stopSignal: spec.stopSignal ?? image.config.config.StopSignal ?? 'SIGTERM',
+      ...built,
+    };
+  }
+
+  /** Builds one anew that has ended; its bundle stays as written: same command, environment and namespace. */
+  async revive(record: ContainerRecord): Promise<PreparedContainer> {
+    const paths = containerPaths(this.options.home, record.id);
+    const { top } = await this.options.images.unpack(record.imageDigest ?? record.spec.image);
+    const wantsSecrets = (record.spec.secrets?.length ?? 0) > 0;
+    if (wantsSecrets && (await stat(join(paths.secrets, '0')).catch(() => undefined)) === undefined) {
+      throw new ContainerError(
+        'NOT_SUPPORTED',
+        `cannot start container "${record.name}" again: its secrets were in memory, and the machine was restarted`,
+        { hint: 'create it anew' },
+      );
+    }
+    await Promise.all([paths.persist, paths.work].map((path) => rm(path, { recursive: true, force: true })));
+    const built = await this.build(record, top, async () => undefined);
+    return { stopSignal: record.stopSignal, ...built };
+  }
+
+  /** Writes a container's /etc/hosts, which it may be reading. */
+  async writeHosts(record: ContainerRecord, address: string | undefined): Promise<void> {
+    const { hosts } = containerPaths(this.options.home, record.id);
+    await rewriteInPlace(hosts, hostsText({ ...hostnames(record), address, hosts: record.hosts ?? {} }));
+  }
+
+  private async build(
+    record: ContainerRecord,
+    top: string,
+    writeBundle: (network: string) => Promise<void>,
+  ): Promise<Pick<PreparedContainer, 'process' | 'address'>> {
+    const network = this.network(record.spec);
+    const backend = typeof network === 'string' ? undefined : network;
+    const paths = containerPaths(this.options.home, record.id);
+    await Promise.all([paths.work, paths.persist].map((path) => mkdir(path, { mode: 0o700 })));
+    const [namespace] = await settle([
+      typeof network === 'string' ? Promise.resolve(network) : network.prepare(record.id),
+      this.options.images.snapshots.mount(top, paths.upper, paths.work, paths.rootfs),
+    ]);
+    const create = async (): Promise<number> => {
+      await writeBundle(namespace);
+      return await this.createInit(record);
+    };
+    // The runtime joins the namespace while the network is still being plumbed into it.
+    const [pid, address] = await settle([
+      create(),
+      backend?.connect({ id: record.id, ports: record.spec.ports ?? [] }) ?? Promise.resolve(undefined),
+    ]);
+    if (address !== undefined) await this.writeHosts(record, address);
+    const process = identify(pid);
+    if (process !== undefined) return { process, ...(address === undefined ? {} : { address }) };
+    throw new ContainerError(
+      'RUNTIME_FAILED',
+      `cannot create container "${record.name}": its init ended at once`,
+    );
+  }
+
+  private network(spec: ContainerSpec): NetworkBackend | 'none' | 'host' {
+    const name = spec.network ?? this.options.defaultNetwork;
+    const network = name === 'none' || name === 'host' ? name : this.options.networks.get(name);
+    if (network === undefined) {
+      throw new ContainerError(
+        'NETWORK_NOT_FOUND',
+        `cannot create container "${spec.name}": there is no network "${name}"`,
+        { hint: `networks are: ${['none', 'host', ...this.options.networks.keys()].join(', ')}` },
+      );
+    }
+    if (typeof network === 'string' && (spec.ports?.length ?? 0) > 0) {
+      throw new ContainerError(
+        'INVALID_ARGUMENT',
+        `cannot create container "${spec.name}": ports cannot be published on network "${network}"`,
+      );
+    }
+    return network;
+  }
+
+  private async writeBundle(
+    record: ContainerRecord,
+    spec: ContainerSpec,
+    image: ImageConfig['config'],
+    network: string,
+  ): Promise<void> {
+    const { id } = record;
+    const paths = containerPaths(this.options.home, id);
+    const user = await resolveUser(paths.rootfs, spec.user ?? image.User ?? '');
+    const content = { ...hostnames(record), hosts: record.hosts ?? {} };
+    const [identity, secrets, mounts, seccomp, maxOpenFiles] = await settle([
+      writeIdentityFiles(paths.directory, content, network === 'host'),
+      writeSecrets(paths.secrets, spec.secrets ?? [], user),
+      hostMounts(spec, this.options.volumes, paths.rootfs, user),
+      this.seccompFor(spec),
+      openFilesLimit(),
+    ]);
+    const config = generateSpec({
+      id,
+      spec,
+      image,
+      user,
+      rootfs: paths.rootfs,
+      seccomp,
+      cgroupsPath: containerCgroup(CGROUP_PARENT, id),
+      cgroupVersion: this.options.layout.version,
+      ...(network === 'none' ? {} : { networkNamespace: network }),
+      binds: [...identity, ...mounts, ...secrets],
+      maxOpenFiles,
+    });
+    // Holds the values of secret environment variables; the directory is its owner's only, and so is the file.
+    await writeFile(join(paths.bundle, 'config.json'), JSON.stringify(config), { mode: 0o600 });
+  }
+
+  private async createInit(record: ContainerRecord): Promise<number> {
+    const paths = containerPaths(this.options.home, record.id);
+    const bounds = logBounds(record.spec);
+    const { runtime } = this.options;
+    return await createWithConmon({
+      conmon: 'conmon',
+      runtime: await runtime.path(),
+      runtimeArguments: runtime.globalArguments,
+      id: record.id,
+      name: record.name,
+      bundle: paths.bundle,
+      exitDirectory: join(this.options.home, 'exits'),
+      persistDirectory: paths.persist,
+      logPath: paths.log,
+      // Above what we rotate at, so that it only ever matters while we are dead.
+      logMaxBytes: bounds.maxBytes * (bounds.maxFiles + 1),
+      clock: this.options.clock,
+    });
+  }
+
+  private async seccompFor(spec: ContainerSpec): Promise<OciSeccomp> {
+    this.profile ??= loadSeccompProfile();
+    return resolveSeccomp(await this.profile, {
+      architecture: hostArchitecture(),
+      capabilities: effectiveCapabilities(spec.capabilities),
+      kernel: release(),
+    });
+  }
+}
+
+function hostnames(record: ContainerRecord): { hostname: string; name: string } {
+  return { hostname: record.spec.hostname ?? record.id.slice(0, 12), name: record.name };
+}
+
+/** Like Promise.all, but waits for all before it fails, so that a rollback never races with work still under way. */
+async function settle<T extends readonly unknown[]>(
+  work: {
+    readonly [K in keyof T]: Promise<T[K]>;
+  },
+): Promise<T> {
+  const results = await Promise.allSettled(work);
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  return (await Promise.all(work)) as unknown as T;
+}
+
+/** Our own hard limit of open files: a container cannot be given more when CAP_SYS_RESOURCE is missing. */
+async function openFilesLimit(): Promise<number> {
+  const limit = /^Max open files\s+\S+\s+(\d+)/m.exec(await readFile('/proc/self/limits', 'utf8'))?.[1];
+  return limit === undefined ? 1024 : Number(limit);
+}
