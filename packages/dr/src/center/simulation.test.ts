@@ -51,10 +51,13 @@ async function torment(world: World, rounds: number): Promise<void> {
   const { simulation, running } = world;
   const random = simulation.random.fork('nemesis');
   for (let round = 0; round < rounds; round += 1) {
-    const victim = NAMES[random.integer(3)] ?? 'north';
+    // Mostly the primary: faults of others rarely hurt.
+    const serving = [...running.values()].find(({ center }) => center.status().serving)?.center.self;
+    const victim = (random.next() < 0.75 ? serving : undefined) ?? NAMES[random.integer(3)] ?? 'north';
     const entry = running.get(victim);
     const kind = random.integer(4);
     simulation.note(`fault ${['kill', 'pause', 'isolate', 'one-way'][kind]} ${victim}`);
+    // Half of the partitions leave the victim its clients: the ones in which a false primary does harm.
     const others = [...NAMES.filter((name) => name !== victim), 'client'];
     if (kind === 0) {
       entry?.process.kill();
