@@ -28,6 +28,18 @@ const concepts: DefaultTheme.SidebarItem[] = [
   { text: 'Static stability', link: '/concepts/static-stability' },
 ];
 
+/** Pages of formats that are described here and not in a package's FORMATS.md. */
+function formats(): DefaultTheme.SidebarItem[] {
+  return readdirSync(new URL('../formats/', import.meta.url))
+    .sort()
+    .map((file) => {
+      const title = readFileSync(new URL(`../formats/${file}`, import.meta.url), 'utf8').match(
+        /^# (.+)$/m,
+      )?.[1];
+      return { text: title ?? file, link: `/formats/${file.replace(/\.md$/, '')}` };
+    });
+}
+
 /** Pages that .vitepress/generate wrote into a folder. */
 function generated(folder: string): DefaultTheme.SidebarItem[] {
   const directory = new URL(`../reference/generated/${folder}/`, import.meta.url);
@@ -48,7 +60,7 @@ const reference: DefaultTheme.SidebarItem[] = [
   {
     text: 'Formats',
     collapsed: true,
-    items: [{ text: 'Overview', link: '/reference/formats' }, ...generated('formats')],
+    items: [{ text: 'Overview', link: '/reference/formats' }, ...generated('formats'), ...formats()],
   },
 ];
 
@@ -100,8 +112,7 @@ export default defineConfig({
     config(md) {
       // Vue would take `{{ … }}` in inline code for an expression of its own; in blocks VitePress sees to that.
       const render = md.renderer.rules.code_inline;
-      md.renderer.rules.code_inline = (...args) =>
-        (render?.(...args) ?? '').replace(/^<code/, '<code v-pre');
+      md.renderer.rules.code_inline = (...args) => (render?.(...args) ?? '').replace(/^<code/, '<code v-pre');
     },
   },
   transformPageData(page) {
@@ -123,6 +134,7 @@ export default defineConfig({
         { text: 'Concepts', items: concepts },
         { text: 'Guides', items: guides },
       ],
+      '/formats/': [{ text: 'Reference', items: reference }],
       '/reference/': [
         { text: 'Reference', items: reference },
         { text: 'API', items: apiSidebar() },
