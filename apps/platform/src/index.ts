@@ -7,5 +7,5 @@ export {
   MicroservicePlatform,
   type MicroservicePlatformOptions,
 } from './microservice-platform.ts';
-export { type FirstAdmin, LocalPlatform } from './platform.ts';
+export { type FirstAdmin, LocalPlatform, takeFirstAdmin } from './platform.ts';
 export { type RunServerOptions, runServer as createServer } from './server/run-server.ts';

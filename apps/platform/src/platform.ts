@@ -38,19 +38,11 @@ async function portIsFree(host: string, port: number): Promise<boolean> {
 export class LocalPlatform implements AsyncDisposable {
   readonly config: PlatformConfig;
   readonly client: ApiClient;
-  /** Name and password of the first administrator; only at the very first start, shown nowhere else. */
-  readonly firstAdmin: FirstAdmin | undefined;
   readonly #keepers: readonly ProcessKeeper[];
 
-  private constructor(
-    config: PlatformConfig,
-    client: ApiClient,
-    firstAdmin: FirstAdmin | undefined,
-    keepers: readonly ProcessKeeper[],
-  ) {
+  private constructor(config: PlatformConfig, client: ApiClient, keepers: readonly ProcessKeeper[]) {
     this.config = config;
     this.client = client;
-    this.firstAdmin = firstAdmin;
     this.#keepers = keepers;
   }
 
@@ -105,7 +97,7 @@ export class LocalPlatform implements AsyncDisposable {
       started.push(agent);
       await agent.start();
       await waitForNode(config, client, agent);
-      return new LocalPlatform(config, client, await takeFirstAdmin(config), started);
+      return new LocalPlatform(config, client, started);
     } catch (error) {
       for (const keeper of started.reverse()) await keeper.stop({ graceMs: AGENT_STOP_MS }).catch(() => {});
       throw error;
@@ -119,12 +111,6 @@ export class LocalPlatform implements AsyncDisposable {
     await agent?.stop({ graceMs: AGENT_STOP_MS });
     onProgress('stopping the server…');
     await server?.stop({ graceMs: SERVER_STOP_MS });
-    await removePidFile(join(platformPaths(this.config.home).run, 'up.pid'));
-  }
-
-  /** Leaves everything running and stops watching it. */
-  async leave(): Promise<void> {
-    for (const keeper of this.#keepers) keeper.leave();
     await removePidFile(join(platformPaths(this.config.home).run, 'up.pid'));
   }
 
@@ -276,8 +262,8 @@ async function agentAnswers(config: PlatformConfig): Promise<boolean> {
   );
 }
 
-/** The first administrator's password, handed over in a file that is gone after this. */
-async function takeFirstAdmin(config: PlatformConfig): Promise<FirstAdmin | undefined> {
+/** Name and password of the first administrator, once after the very first start: the file they come in is gone then. */
+export async function takeFirstAdmin(config: PlatformConfig): Promise<FirstAdmin | undefined> {
   const path = join(platformPaths(config.home).run, 'first-admin.json');
   const text = await readFile(path, 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;

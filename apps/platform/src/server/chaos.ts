@@ -49,15 +49,17 @@ export class ChaosService implements AsyncDisposable {
 
   /** Starts an experiment from its YAML. */
   start(source: string): ExperimentState {
+    // The controller tells of its first steps before it answers which experiment it is.
+    let id: string | undefined;
+    let message = 'looking at the steady state';
     const running = this.#controller.start(source, {
-      onProgress: (entry) => this.#note(running.id, { message: entry.message }),
+      onProgress: (entry) => {
+        message = entry.message;
+        if (id !== undefined) this.#note(id, { message });
+      },
     });
-    this.#remember({
-      id: running.id,
-      name: running.name,
-      phase: 'running',
-      message: 'looking at the steady state',
-    });
+    id = running.id;
+    this.#remember({ id, name: running.name, phase: 'running', message });
     void running.done.then((report) => {
       const { status, verdict, score, because } = report;
       this.#note(running.id, {

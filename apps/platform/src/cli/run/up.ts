@@ -1,10 +1,14 @@
-// `heptad up`: the whole platform on this machine, in the foreground or detached.
+// `heptad up`: the whole platform on this machine, in the foreground or the background.
 
-import { configFromEnvironment, type PlatformConfig } from '../../config.ts';
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { HeptadError, systemClock } from '@heptad/core';
+import { configFromEnvironment, type PlatformConfig, platformPaths } from '../../config.ts';
 import { applyManifest, waitReady } from '../../deploy/apply.ts';
-import type { ProjectManifest } from '../../deploy/project.ts';
-import { readProject } from '../../deploy/project.ts';
-import { LocalPlatform } from '../../platform.ts';
+import { type ProjectManifest, readProject } from '../../deploy/project.ts';
+import { LocalPlatform, takeFirstAdmin } from '../../platform.ts';
+import { selfCommand } from '../../supervise/self.ts';
 import { untilSignal } from '../../supervise/shutdown.ts';
 import { say } from '../output.ts';
 import { buildFromFile } from './deploy.ts';
@@ -12,9 +16,12 @@ import { followEvents } from './inspect.ts';
 
 /** First deployment builds images and starts everything at once on whatever machine this is. */
 const DEPLOY_TIMEOUT_MS = 180_000;
+/** Set for the `up` that runs in the background: its parent shows the first password, a log never does. */
+const BACKGROUND_VARIABLE = 'HEPTAD_UP_BACKGROUND';
+const READY_LINE = 'following events; Ctrl-C stops everything';
+const POLL_MS = 50;
 
-function showWhereToLook(platform: LocalPlatform, manifest: ProjectManifest | undefined): void {
-  const { config } = platform;
+function showWhereToLook(config: PlatformConfig, manifest: ProjectManifest | undefined): void {
   say('');
   for (const service of manifest?.services ?? []) {
     for (const port of service.spec.ports) {
@@ -24,38 +31,38 @@ function showWhereToLook(platform: LocalPlatform, manifest: ProjectManifest | un
   }
   say(`  console    http://${config.host}:${config.port}`);
   say(`  API docs   http://${config.host}:${config.port}/docs`);
-  if (platform.firstAdmin !== undefined) {
-    say('');
-    say(`  first administrator: ${platform.firstAdmin.username}`);
-    say(`  password:            ${platform.firstAdmin.password}`);
-    say('  (shown only this once; "heptad security user add" makes more users)');
-  }
+}
+
+async function showFirstAdmin(config: PlatformConfig): Promise<void> {
+  const first = await takeFirstAdmin(config);
+  if (first === undefined) return;
   say('');
-  say('  look around: ./heptad ps, ./heptad services, ./heptad logs -f SERVICE');
-  say('');
+  say(`  first administrator: ${first.username}`);
+  say(`  password:            ${first.password}`);
+  say('  (shown only this once; "heptad security user reset-password admin" makes a new one)');
 }
 
 async function deploy(platform: LocalPlatform, file: string): Promise<ProjectManifest> {
   const manifest = await buildFromFile(file);
-  say(`deploying ${manifest.services.map((service) => service.name).join(', ')}…`);
+  const names = manifest.services.map((service) => service.name);
+  say(`deploying ${names.join(', ')}…`);
   await applyManifest(platform.client, manifest);
-  await waitReady(
-    platform.client,
-    manifest.services.map((service) => service.name),
-    { timeoutMs: DEPLOY_TIMEOUT_MS, onProgress: (text) => say(`  ${text}`) },
-  );
+  await waitReady(platform.client, names, {
+    timeoutMs: DEPLOY_TIMEOUT_MS,
+    onProgress: (text) => say(`  ${text}`),
+  });
   return manifest;
 }
 
 /** Runs `heptad up`. */
 export async function up(options: { file?: string; detach?: boolean }): Promise<void> {
-  const config: PlatformConfig = configFromEnvironment();
+  const config = configFromEnvironment();
   // A mistake in the file is told before anything is started.
   if (options.file !== undefined) await readProject(options.file);
+  if (options.detach) return upInBackground(config, options.file);
   const signalled = untilSignal();
   const interrupted = signalled.then(() => 'interrupted' as const);
-  const starting = LocalPlatform.start(config, say);
-  const platform = await starting;
+  const platform = await LocalPlatform.start(config, say);
   let manifest: ProjectManifest | undefined;
   if (options.file !== undefined) {
     const deploying = deploy(platform, options.file);
@@ -73,12 +80,12 @@ export async function up(options: { file?: string; detach?: boolean }): Promise<
       throw error;
     }
   }
-  showWhereToLook(platform, manifest);
-  if (options.detach) {
-    await platform.leave();
-    process.exit(0);
-  }
-  say('following events; Ctrl-C stops everything');
+  showWhereToLook(config, manifest);
+  if (process.env[BACKGROUND_VARIABLE] === undefined) await showFirstAdmin(config);
+  say('');
+  say('  look around: ./heptad ps, ./heptad services, ./heptad logs -f SERVICE');
+  say('');
+  say(READY_LINE);
   const following = new AbortController();
   const events = followEvents(
     platform.client,
@@ -90,5 +97,41 @@ export async function up(options: { file?: string; detach?: boolean }): Promise<
   await events;
   await platform.stop(say);
   say('stopped; nothing of ours is left running');
+  process.exit(0);
+}
+
+/** Starts an `up` that outlives us, shows what it says until it is ready, and leaves it to supervise the rest. */
+async function upInBackground(config: PlatformConfig, file: string | undefined): Promise<void> {
+  const logFile = join(platformPaths(config.home).logs, 'up.log');
+  mkdirSync(dirname(logFile), { recursive: true });
+  const from = statSync(logFile, { throwIfNoEntry: false })?.size ?? 0;
+  const log = openSync(logFile, 'a', 0o640);
+  const { command, args } = selfCommand(['up', ...(file === undefined ? [] : ['-f', file])]);
+  const child = spawn(command, args, {
+    detached: true,
+    stdio: ['ignore', log, log],
+    env: { ...process.env, [BACKGROUND_VARIABLE]: '1' },
+  });
+  closeSync(log);
+  let ended = false;
+  child.once('exit', () => {
+    ended = true;
+  });
+  let shown = 0;
+  for (;;) {
+    const over = ended;
+    const text = readFileSync(logFile).subarray(from).toString();
+    const lines = text.split('\n').slice(0, -1);
+    for (const line of lines.slice(shown)) if (line !== READY_LINE) say(line);
+    shown = lines.length;
+    if (lines.includes(READY_LINE)) break;
+    if (over)
+      throw new HeptadError('START_FAILED', 'the platform did not start; what it said is above', {
+        hint: `the log is ${logFile}`,
+      });
+    await systemClock.sleep(POLL_MS);
+  }
+  await showFirstAdmin(config);
+  say(`running in the background (log: ${logFile}); "heptad down" stops it`);
   process.exit(0);
 }
