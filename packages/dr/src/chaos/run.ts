@@ -95,6 +95,7 @@ class Run {
       if (steadyBefore) {
         this.#loop.phase = 'during';
         for (const scenario of experiment.scenarios) await this.#scenario(scenario);
+        await this.#lookEnough();
         this.#loop.phase = 'after';
         steadyAfter = await this.#steadyAfter();
         await this.#readMetrics('after');
@@ -124,6 +125,14 @@ class Run {
     }
     this.#note('phase', `steady: ${this.#loop.samples.length} looks succeeded`);
     return true;
+  }
+
+  // A kill can be over sooner than the probe looks: without any look nothing could be said of the time of the fault.
+  async #lookEnough(): Promise<void> {
+    const { clock, timing, signal } = this.#context;
+    while (this.#loop.samples.filter(({ phase }) => phase === 'during').length < STEADY_LOOKS) {
+      await clock.sleep(timing.probeIntervalMs, signal);
+    }
   }
 
   async #steadyAfter(): Promise<boolean> {
