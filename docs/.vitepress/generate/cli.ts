@@ -50,7 +50,10 @@ function section(top: Command): string {
       const name = `${argument.name()}${argument.variadic ? '...' : ''}`;
       return argument.required ? `<${name}>` : `[${name}]`;
     });
-    const usage = [path(command), ...args].join(' ');
+    const required = command.options
+      .filter((option) => option.mandatory)
+      .map((option) => option.flags.replace(/^-\w, /, ''));
+    const usage = [path(command), ...args, ...required].join(' ');
     const list = options(command);
     return `\n\`\`\`text\n${usage}\n\`\`\`\n\n${sentence(command.description())}\n${list === '' ? '' : `\n${list}\n`}`;
   });
