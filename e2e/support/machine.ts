@@ -24,24 +24,24 @@ function processesOf(home: string): string[] {
   return found;
 }
 
-function cgroups(): string[] {
-  return lines('find', ['/sys/fs/cgroup', '-type', 'd', '-iname', '*heptad*']);
-}
-
-/** Everything of ours that can be seen from outside. `home` and `bridge` tell this platform from others. */
-export function footprint(home: string, bridge: string): Record<string, string[]> {
+/** Everything of ours that can be seen from outside. `home`, `bridge` and the containers' `ids` tell this platform from others. */
+export function footprint(
+  home: string,
+  bridge: string,
+  ids: readonly string[] = [],
+): Record<string, string[]> {
   const links = lines('ip', ['-o', 'link', 'show']);
   const addresses = lines('ip', ['-o', '-4', 'addr', 'show']);
+  // A namespace's name holds the first half of its container's id.
+  const ofOurs = (text: string): boolean => ids.some((id) => text.includes(id.slice(0, 32)));
   return {
     processes: processesOf(home),
     mounts: readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
       .filter((line) => line.includes(home)),
-    namespaces: lines('ip', ['netns', 'list']).filter(
-      (line) => line.includes(bridge) || line.includes('heptad'),
-    ),
+    namespaces: lines('ip', ['netns', 'list']).filter(ofOurs),
     links: links.filter((line) => line.includes(` ${bridge}`)),
     addresses: addresses.filter((line) => line.includes(` ${bridge} `)),
-    cgroups: cgroups(),
+    cgroups: lines('find', ['/sys/fs/cgroup', '-type', 'd']).filter(ofOurs),
   };
 }

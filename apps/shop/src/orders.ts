@@ -56,8 +56,10 @@ function routes(orders: OrderStore, master: OrderMaster, replica: string): Route
       return { status: 200, json: found };
     },
     'GET /master': async () => {
-      const { master: leader, known } = master.current;
-      return { status: 200, json: { master: known ? (leader ?? null) : null, known, answeredBy: replica } };
+      const { leader, known } = master.current;
+      const { candidate = null, token = null } = (known ? leader : undefined) ?? {};
+      // The token rises with each election: a master that was killed and came back under its own name is another one.
+      return { status: 200, json: { master: candidate, token, known, answeredBy: replica } };
     },
   };
 }

@@ -7,6 +7,7 @@ import {
   Election,
   type EventBus,
   errorMessage,
+  type Leader,
   type Leadership,
   type StateStore,
   systemClock,
@@ -39,7 +40,7 @@ export class OrderMaster {
   readonly #options: OrderMasterOptions;
   readonly #election: Election;
   readonly #running: Promise<unknown>;
-  #leader: string | undefined;
+  #leader: Leader | undefined;
   #reachable = false;
 
   constructor(options: OrderMasterOptions) {
@@ -50,8 +51,8 @@ export class OrderMaster {
   }
 
   /** Who is the master, as far as this replica knows. */
-  get current(): { master: string | undefined; known: boolean } {
-    return { master: this.#leader, known: this.#reachable };
+  get current(): { leader: Leader | undefined; known: boolean } {
+    return { leader: this.#leader, known: this.#reachable };
   }
 
   /** Resolves when it has stepped down after `stopping`. */
@@ -115,7 +116,7 @@ export class OrderMaster {
     while (!stopping.aborted) {
       try {
         for await (const leader of this.#election.observe(stopping)) {
-          this.#leader = leader?.candidate;
+          this.#leader = leader;
           this.#reachable = true;
         }
       } catch {
