@@ -22,7 +22,7 @@ export const noAddresses: AddressManager = {
 
 /** Where {@link linuxAddresses} puts them. */
 export interface LinuxAddressesOptions {
-  /** Network device, such as `heptad0`. */
+  /** Network device that has an address of its own already (unless `create`), such as `heptad0`. */
   readonly device: string;
   /**
    * Make the device when it is missing, and remove it at close. It is a bridge without ports: unlike the dummy type,
@@ -135,10 +135,16 @@ class LinuxAddresses implements AddressManager {
       throw this.#failed('list the addresses', error);
     });
     const own = new Set<string>();
+    let others = 0;
     for (const line of stdout.split('\n')) {
-      const address = /inet (\d+\.\d+\.\d+\.\d+)\/32 /.exec(line)?.[1];
-      if (address !== undefined && line.includes(` ${this.#label}\\`)) own.add(address);
+      const address = /inet (\d+\.\d+\.\d+\.\d+)\//.exec(line)?.[1];
+      if (address === undefined) continue;
+      if (line.includes(` ${this.#label}\\`)) own.add(address);
+      else others += 1;
     }
+    // CNI's bridge plugin refuses a bridge whose first IPv4 address is not its gateway: ours must never be there first.
+    if (!this.#create && others === 0)
+      throw this.#failed('add addresses', 'the device has no address of its own yet');
     return own;
   }
 
