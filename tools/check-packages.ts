@@ -7,7 +7,10 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const published = [...readdirSync(join(root, 'packages')).map((name) => join(root, 'packages', name)), join(root, 'apps/platform')];
+const published = [
+  ...readdirSync(join(root, 'packages')).map((name) => join(root, 'packages', name)),
+  join(root, 'apps/platform'),
+];
 
 let failures = 0;
 function run(label: string, command: string, args: readonly string[], cwd: string): void {
@@ -20,7 +23,10 @@ function run(label: string, command: string, args: readonly string[], cwd: strin
 for (const directory of published) {
   const packed = mkdtempSync(join(tmpdir(), 'heptad-pack-'));
   try {
-    const pack = spawnSync('pnpm', ['pack', '--pack-destination', packed], { cwd: directory, encoding: 'utf8' });
+    const pack = spawnSync('pnpm', ['pack', '--pack-destination', packed], {
+      cwd: directory,
+      encoding: 'utf8',
+    });
     const tarball = readdirSync(packed).find((name) => name.endsWith('.tgz'));
     if (pack.status !== 0 || tarball === undefined) {
       failures += 1;
@@ -28,10 +34,17 @@ for (const directory of published) {
       continue;
     }
     run(`publint ${directory}`, 'publint', ['run', '--strict', join(packed, tarball)], directory);
-    run(`attw ${directory}`, 'attw', [join(packed, tarball), '--profile', 'node16', '--format', 'ascii'], directory);
+    run(
+      `attw ${directory}`,
+      'attw',
+      [join(packed, tarball), '--profile', 'node16', '--format', 'ascii'],
+      directory,
+    );
   } finally {
     rmSync(packed, { recursive: true, force: true });
   }
 }
-process.stdout.write(failures === 0 ? `${published.length} packages are healthy\n` : `${failures} checks failed\n`);
+process.stdout.write(
+  failures === 0 ? `${published.length} packages are healthy\n` : `${failures} checks failed\n`,
+);
 process.exit(failures === 0 ? 0 : 1);

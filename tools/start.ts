@@ -18,7 +18,10 @@ if (missing.length > 0) {
 }
 
 say('building (unchanged parts come from the cache)…');
-const filters = ['@heptad/platform...', '@heptad/shop...', '@heptad/console...'].flatMap((name) => ['--filter', name]);
+const filters = ['@heptad/platform...', '@heptad/shop...', '@heptad/console...'].flatMap((name) => [
+  '--filter',
+  name,
+]);
 const build = spawnSync('turbo', ['run', 'build', '--output-logs=errors-only', ...filters], {
   cwd: root,
   stdio: ['ignore', process.stderr, process.stderr],
@@ -28,7 +31,13 @@ if (build.status !== 0) {
   process.exit(build.status ?? 1);
 }
 
-const args = [join(root, 'apps/platform/dist/cli/main.js'), 'up', '-f', join(root, 'apps/shop/compose.yaml'), ...process.argv.slice(2)];
+const args = [
+  join(root, 'apps/platform/dist/cli/main.js'),
+  'up',
+  '-f',
+  join(root, 'apps/shop/compose.yaml'),
+  ...process.argv.slice(2),
+];
 const platform = spawn(process.execPath, args, { cwd: root, stdio: 'inherit' });
 // Ctrl-C reaches the platform through the terminal; we wait for its clean-up.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

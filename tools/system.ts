@@ -13,8 +13,13 @@ export const PLATFORM_PACKAGES: readonly string[] = [
   'iproute2',
 ];
 
-/** What the tests drive beside it: a real browser. */
-export const TEST_PACKAGES: readonly string[] = [...PLATFORM_PACKAGES, 'chromium', 'fonts-dejavu-core'];
+/** What the tests drive beside it: a real browser, and Prometheus as the oracle of our queries. */
+export const TEST_PACKAGES: readonly string[] = [
+  ...PLATFORM_PACKAGES,
+  'chromium',
+  'fonts-dejavu-core',
+  'prometheus',
+];
 
 function isInstalled(name: string): boolean {
   const query = spawnSync('dpkg-query', ['-W', '-f', '${db:Status-Status}', name], { encoding: 'utf8' });

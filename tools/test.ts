@@ -24,7 +24,9 @@ function stage(name: string, command: string, args: readonly string[]): boolean 
   const run = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
   const seconds = Number((process.hrtime.bigint() - started) / 1_000_000n) / 1000;
   const ok = run.status === 0;
-  process.stdout.write(`--- ${name}: ${ok ? 'ok' : `FAILED (exit ${run.status ?? run.signal})`} in ${seconds.toFixed(1)} s\n`);
+  process.stdout.write(
+    `--- ${name}: ${ok ? 'ok' : `FAILED (exit ${run.status ?? run.signal})`} in ${seconds.toFixed(1)} s\n`,
+  );
   if (!ok) failedStages.push(name);
   return ok;
 }
@@ -70,7 +72,9 @@ mkdirSync(results, { recursive: true });
 
 const missing = ensureSystemPackages(TEST_PACKAGES);
 if (missing.length > 0) {
-  process.stdout.write(`missing system packages: ${missing.join(' ')}; tests that need them are skipped with the reason\n`);
+  process.stdout.write(
+    `missing system packages: ${missing.join(' ')}; tests that need them are skipped with the reason\n`,
+  );
   if (process.env.CI === 'true') {
     tally.failed += 1;
     failedStages.push(`system packages (${missing.join(' ')})`);
@@ -88,5 +92,7 @@ vitest('e2e');
 check('docs', 'pnpm', ['run', 'docs:build']);
 
 if (failedStages.length > 0) process.stdout.write(`\nfailed: ${failedStages.join('; ')}\n`);
-process.stdout.write(`\n${tally.passed} passed, ${tally.failed} failed${tally.skipped > 0 ? `, ${tally.skipped} skipped` : ''}\n`);
+process.stdout.write(
+  `\n${tally.passed} passed, ${tally.failed} failed${tally.skipped > 0 ? `, ${tally.skipped} skipped` : ''}\n`,
+);
 process.exit(tally.failed === 0 ? 0 : 1);

@@ -64,13 +64,21 @@ interface ConsoleProps {
   readonly theme: ReturnType<typeof useTheme>;
 }
 
+/** Marks services that belong to the platform itself: people neither scale nor roll them back. */
+const SYSTEM_LABEL = 'heptad.io/system';
+
+async function listServices(client: ApiClient, signal: AbortSignal): Promise<ServiceResource[]> {
+  const all = await client.list<ServiceResource>('/api/v1/services', signal);
+  return all.filter((service) => service.labels[SYSTEM_LABEL] === undefined);
+}
+
 function usePlatformData(client: ApiClient) {
   const nodes = usePoll(
     useCallback((signal: AbortSignal) => client.list<NodeResource>('/api/v1/nodes', signal), [client]),
     FAST_MS,
   );
   const services = usePoll(
-    useCallback((signal: AbortSignal) => client.list<ServiceResource>('/api/v1/services', signal), [client]),
+    useCallback((signal: AbortSignal) => listServices(client, signal), [client]),
     FAST_MS,
   );
   const containers = usePoll(

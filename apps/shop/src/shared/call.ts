@@ -1,6 +1,7 @@
 // Requests to the other services of the shop.
 
 import { errorMessage, systemClock } from '@heptad/core';
+import { Agent, fetch } from 'undici';
 import { z } from 'zod';
 import { HttpProblem } from './http.ts';
 import type { Trace } from './trace.ts';
@@ -19,6 +20,12 @@ const TIMEOUT_MS = 8_000;
 const MAX_TRIES = 3;
 const RETRY_PAUSE_MS = 150;
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+
+// As a plain process we have no network of our own: a loopback address given to us alone is what tells the mesh who calls.
+const OWN_ADDRESS = process.env.HOST;
+const dispatcher = new Agent({
+  connect: OWN_ADDRESS?.startsWith('127.') ? { localAddress: OWN_ADDRESS } : {},
+});
 
 const problemSchema = z.object({ code: z.string(), detail: z.string(), hint: z.string().optional() });
 
@@ -43,6 +50,7 @@ export async function call(service: string, path: string, options: CallOptions):
     try {
       const response = await fetch(`${serviceUrl(service)}${path}`, {
         method,
+        dispatcher,
         signal: AbortSignal.timeout(TIMEOUT_MS),
         headers: {
           accept: 'application/json',
