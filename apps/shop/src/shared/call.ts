@@ -23,9 +23,7 @@ const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 
 // As a plain process we have no network of our own: a loopback address given to us alone is what tells the mesh who calls.
 const OWN_ADDRESS = process.env.HOST;
-const dispatcher = new Agent({
-  connect: OWN_ADDRESS?.startsWith('127.') ? { localAddress: OWN_ADDRESS } : {},
-});
+const dispatcher = new Agent(OWN_ADDRESS?.startsWith('127.') ? { localAddress: OWN_ADDRESS } : {});
 
 const problemSchema = z.object({ code: z.string(), detail: z.string(), hint: z.string().optional() });
 
