@@ -144,8 +144,8 @@ describe('a fresh start', () => {
     await page.waitForURL(/\/orders\/[^/]+/);
     const id = /\/orders\/([^?]+)/.exec(page.url())?.[1] ?? '';
     await page.goto(shop('/orders'));
-    expect(await page.locator('main').innerText()).toContain(id);
-    expect(await page.locator('main').innerText()).toMatch(/placed|confirmed/i);
+    expect(await page.locator('main').textContent()).toContain(id);
+    expect(await page.locator('main').textContent()).toMatch(/placed|confirmed/i);
     acknowledged.push(id);
     await page.close();
   });
@@ -157,7 +157,7 @@ describe('a fresh start', () => {
     await page.getByLabel(/password/i).fill(platform.password());
     await page.getByRole('button', { name: /log in|sign in/i }).click();
     await page.getByText('catalog').first().waitFor();
-    const text = await page.locator('body').innerText();
+    const text = await page.locator('body').textContent();
     for (const service of ['catalog', 'orders', 'web']) expect(text).toContain(service);
     await page.close();
   });

@@ -7,9 +7,11 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+/** The platform is ESM only: a program first, its library face for ESM programs of Node 24. */
+const ESM_ONLY = join(root, 'apps/platform');
 const published = [
   ...readdirSync(join(root, 'packages')).map((name) => join(root, 'packages', name)),
-  join(root, 'apps/platform'),
+  ESM_ONLY,
 ];
 
 let failures = 0;
@@ -37,7 +39,13 @@ for (const directory of published) {
     run(
       `attw ${directory}`,
       'attw',
-      [join(packed, tarball), '--profile', 'node16', '--format', 'ascii'],
+      [
+        join(packed, tarball),
+        '--profile',
+        directory === ESM_ONLY ? 'esm-only' : 'node16',
+        '--format',
+        'ascii',
+      ],
       directory,
     );
   } finally {

@@ -21,8 +21,11 @@ export const TEST_PACKAGES: readonly string[] = [
   'prometheus',
 ];
 
+// biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own placeholder, not ours.
+const STATUS_FORMAT = '${db:Status-Status}';
+
 function isInstalled(name: string): boolean {
-  const query = spawnSync('dpkg-query', ['-W', '-f', '${db:Status-Status}', name], { encoding: 'utf8' });
+  const query = spawnSync('dpkg-query', ['-W', '-f', STATUS_FORMAT, name], { encoding: 'utf8' });
   return query.status === 0 && query.stdout.trim() === 'installed';
 }
 

@@ -1,5 +1,7 @@
 import { packageBuild } from '../../tsup.base.ts';
 
-export default packageBuild({
+const config: ReturnType<typeof packageBuild> = packageBuild({
   index: 'src/index.ts',
 });
+
+export default config;

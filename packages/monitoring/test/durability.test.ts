@@ -91,7 +91,7 @@ describe('kill -9', () => {
       for (const { values } of store.select(byName('n'), from, from + 14_999)) {
         // At most the batch in flight is there beyond the acknowledged ones; none of those is missing.
         expect(values.length).toBeGreaterThanOrEqual(last + 1);
-        values.forEach((value, index) => expect(value).toBe(index));
+        for (const [index, value] of values.entries()) expect(value).toBe(index);
       }
       expect(store.series(byName('n'))).toHaveLength(20);
     }

@@ -38,7 +38,7 @@ afterEach(async () => {
   await stack[Symbol.asyncDispose]();
 });
 
-async function valueOf(expression: string): Promise<number | undefined> {
+async function valueIn(expression: string): Promise<number | undefined> {
   const [element] = await stack.engine.vector(expression);
   return element?.value;
 }
@@ -78,22 +78,22 @@ describe('metrics from the OpenTelemetry SDK', () => {
     ['delta', AggregationTemporality.DELTA],
   ])('%s points end in the same totals', async (_name, temporality) => {
     await exportMetrics(temporality, 3);
-    expect(await valueOf('orders_placed_total{service="orders", instance="orders-1", method="card"}')).toBe(
+    expect(await valueIn('orders_placed_total{service="orders", instance="orders-1", method="card"}')).toBe(
       15,
     );
-    expect(await valueOf('connections_open')).toBe(7);
-    expect(await valueOf('http_server_request_duration_seconds_count{http_response_status_code="200"}')).toBe(
+    expect(await valueIn('connections_open')).toBe(7);
+    expect(await valueIn('http_server_request_duration_seconds_count{http_response_status_code="200"}')).toBe(
       9,
     );
-    expect(await valueOf('http_server_request_duration_seconds_sum')).toBeCloseTo(16.65, 9);
-    expect(await valueOf('http_server_request_duration_seconds_bucket{le="0.1"}')).toBe(3);
-    expect(await valueOf('http_server_request_duration_seconds_bucket{le="1"}')).toBe(6);
-    expect(await valueOf('http_server_request_duration_seconds_bucket{le="+Inf"}')).toBe(9);
+    expect(await valueIn('http_server_request_duration_seconds_sum')).toBeCloseTo(16.65, 9);
+    expect(await valueIn('http_server_request_duration_seconds_bucket{le="0.1"}')).toBe(3);
+    expect(await valueIn('http_server_request_duration_seconds_bucket{le="1"}')).toBe(6);
+    expect(await valueIn('http_server_request_duration_seconds_bucket{le="+Inf"}')).toBe(9);
     // An exponential histogram's median, within the width of our buckets (19%).
-    const median = await valueOf('histogram_quantile(0.5, payload_bytes_bucket)');
+    const median = await valueIn('histogram_quantile(0.5, payload_bytes_bucket)');
     expect(median).toBeGreaterThan(1000 / 1.2);
     expect(median).toBeLessThan(1000 * 1.2);
-    expect(await valueOf('target_info{process_pid="4242"}')).toBe(1);
+    expect(await valueIn('target_info{process_pid="4242"}')).toBe(1);
     expect(stack.prometheusText()).toContain('# TYPE orders_placed_total counter');
   });
 });
@@ -160,7 +160,7 @@ describe('traces and logs', () => {
     expect(found.logs).toMatchObject([
       { level: 'error', body: 'order failed: deadlock', spanId, attributes: { 'order.id': 17 } },
     ]);
-    expect(found.metrics['orders']?.map((metric) => metric.name)).toEqual(['orders_failed_total']);
+    expect(found.metrics.orders?.map((metric) => metric.name)).toEqual(['orders_failed_total']);
     expect(stack.searchLogs({ search: `trace:${traceId} deadlock` })).toHaveLength(1);
     expect(stack.searchTraces({ service: 'orders', errorsOnly: true })).toMatchObject([
       { traceId, rootName: 'POST /orders', errorCount: 1 },

@@ -18,7 +18,7 @@ import {
 
 const installed =
   spawnSync('prometheus', ['--version']).status === 0 && spawnSync('promtool', ['--version']).status === 0;
-if (!installed && process.env['CI'] === 'true')
+if (!installed && process.env.CI === 'true')
   throw new Error('prometheus is not installed: apt-get install prometheus');
 
 /** Whole minutes, three hours ago: blocks are made of what is past. */
@@ -220,7 +220,7 @@ describe.skipIf(!installed)('beside Prometheus (apt-get install prometheus)', ()
     expect(result).toMatchObject({ up: true, rejected: 0 });
     expect(result.samples).toBeGreaterThan(100);
     const [build] = await stack.engine.vector('prometheus_build_info{service="prometheus"}');
-    expect(build?.labels['version']).toMatch(/^\d/);
+    expect(build?.labels.version).toMatch(/^\d/);
   });
 
   it('passes on why the remote refuses a query', async () => {

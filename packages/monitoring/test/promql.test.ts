@@ -19,7 +19,7 @@ describe('our cases', () => {
 });
 
 // The scripts are Prometheus' (Apache-2.0) and not ours to keep: point to promql/promqltest/testdata of a checkout.
-const theirs = process.env['HEPTAD_PROMQLTEST_DIR'] ?? '';
+const theirs = process.env.HEPTAD_PROMQLTEST_DIR ?? '';
 /** Files that test what Prometheus itself turns on by flags only. */
 const BEHIND_FLAGS =
   /^(duration_expression|extended_vectors|fill-modifier|info|name_label_dropping|start_timestamps|type_and_unit)/;

@@ -99,7 +99,7 @@ function levelsOf(value: string, position: number): LogLevel[] {
     .toLowerCase()
     .replace(/^warning$/, 'warn')
     .replace(/^err$/, 'error');
-  const index = LOG_LEVELS.findIndex((level) => level === name);
+  const index = LOG_LEVELS.map(String).indexOf(name);
   const level = LOG_LEVELS[index];
   if (level === undefined)
     throw bad(position, `"${value}" is not a level; levels are ${LOG_LEVELS.join(', ')}`);

@@ -25,7 +25,7 @@ export class BitWriter {
     while (remaining > 0) {
       const offset = this.#bits & 7;
       const room = 8 - offset;
-      const take = remaining < room ? remaining : room;
+      const take = Math.min(remaining, room);
       const piece = (value >>> (remaining - take)) & ((1 << take) - 1);
       const index = this.#bits >>> 3;
       this.#bytes[index] = (this.#bytes[index] ?? 0) | (piece << (room - take));
@@ -71,7 +71,7 @@ export class BitReader {
       if (byte === undefined) throw new RangeError('chunk ends in the middle of a sample');
       const offset = this.#bits & 7;
       const room = 8 - offset;
-      const take = remaining < room ? remaining : room;
+      const take = Math.min(remaining, room);
       const piece = (byte >>> (room - take)) & ((1 << take) - 1);
       value = ((value << take) | piece) >>> 0;
       this.#bits += take;
