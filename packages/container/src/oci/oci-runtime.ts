@@ -1,6 +1,7 @@
 // OciRuntime: real containers by runc or crun, without a daemon.
 
-import { join } from 'node:path';
+import { rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { Clock, Random } from '@heptad/core';
 import { systemClock, systemRandom } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
@@ -8,6 +9,8 @@ import type { ImageStore } from '../image/image-store.ts';
 import { ManagedRuntime } from '../lifecycle/managed-runtime.ts';
 import { openHome } from '../lifecycle/supervisor.ts';
 import type { NetworkBackend } from '../network/backend.ts';
+import { CGROUP_PARENT } from './assemble.ts';
+import { cgroupDirectories, containerCgroup } from './cgroup.ts';
 import { OciDriver } from './oci-driver.ts';
 import { type OciProbe, probeOci } from './probe.ts';
 
@@ -35,6 +38,8 @@ export interface OciRuntimeOptions {
  * `recover()` adopts them.
  */
 export class OciRuntime extends ManagedRuntime {
+  #parentCgroups: readonly string[] = [];
+
   /** Probes the machine and opens `home`. Throws `RUNTIME_UNAVAILABLE` with every reason, `HOME_IN_USE`. */
   static async open(options: OciRuntimeOptions): Promise<OciRuntime> {
     const probe = options.probe ?? (await probeOci(options.candidates));
@@ -65,6 +70,15 @@ export class OciRuntime extends ManagedRuntime {
       clock: ports.clock,
       probe: { ...probe, runtime, layout },
     });
-    return new OciRuntime(driver, ports, opened);
+    const oci = new OciRuntime(driver, ports, opened);
+    oci.#parentCgroups = cgroupDirectories(layout, containerCgroup(CGROUP_PARENT, 'any')).map(dirname);
+    return oci;
+  }
+
+  /** Lets go of `home`; containers run on. Whoever is the last to have containers here takes their parent cgroup along. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
+    // A cgroup with containers in it, ours or another engine's, refuses to be removed: that is the test.
+    for (const directory of this.#parentCgroups) await rmdir(directory).catch(() => undefined);
   }
 }
