@@ -26,19 +26,31 @@ export function redactService<R extends { readonly spec: ServiceSpec }>(redactor
   return { ...service, spec: redactSpec(redactor, service.spec) };
 }
 
-/** Puts the old secret values back where a client returns what it was shown. */
-export function restoreSecrets(spec: ServiceSpec, current: ServiceSpec | undefined): ServiceSpec {
+/**
+ * Puts the old values back where a client returns what it was shown: `***`, or a text in which a part was hidden. They
+ * stay secret, whatever the client says of them.
+ */
+export function restoreSecrets(
+  redactor: Redactor,
+  spec: ServiceSpec,
+  current: ServiceSpec | undefined,
+): ServiceSpec {
   if (current === undefined) return spec;
+  const shown = redactSpec(redactor, current);
+  const secretEnvironment = new Set(spec.secretEnvironment);
   const environment = Object.fromEntries(
-    Object.entries(spec.environment).map(([name, value]) => [
-      name,
-      value === HIDDEN ? (current.environment[name] ?? value) : value,
-    ]),
+    Object.entries(spec.environment).map(([name, value]) => {
+      const old = current.environment[name];
+      if (old === undefined || old === value || shown.environment[name] !== value) return [name, value];
+      if (current.secretEnvironment.includes(name)) secretEnvironment.add(name);
+      return [name, old];
+    }),
   );
-  const files = spec.files.map((file) =>
-    file.secret && file.content === HIDDEN
-      ? { ...file, content: current.files.find((old) => old.target === file.target)?.content ?? file.content }
-      : file,
-  );
-  return { ...spec, environment, files };
+  const files = spec.files.map((file) => {
+    const old = current.files.find((one) => one.target === file.target);
+    return old?.secret === true && file.content === HIDDEN
+      ? { ...file, content: old.content, secret: true }
+      : file;
+  });
+  return { ...spec, environment, secretEnvironment: [...secretEnvironment], files };
 }

@@ -1,8 +1,8 @@
 // /state and /events-bus: the state store and the event bus for nodes and workloads.
 
-import type { Principal } from '@heptad/core';
+import { type Decision, type Principal, resourceKey } from '@heptad/core';
 import { serveEventBus } from '@heptad/mesh/events';
-import { serveStateStore } from '@heptad/storage/state';
+import { type StateAccess, serveStateStore } from '@heptad/storage/state';
 import type { App, ResourceAction } from '../app.ts';
 import type { ServerParts } from '../parts.ts';
 import { decideStateAccess } from '../state-access.ts';
@@ -18,9 +18,28 @@ const stateAccess = (principal: Principal): ResourceAction => ({
   action: 'write',
 });
 
+/** Names of services that begin with this one's and a hyphen: their elections are not this one's. */
+async function siblingsOf(parts: ServerParts, service: string): Promise<string[]> {
+  const prefix = resourceKey('Service', 'default', '');
+  const { kvs } = await parts.store.range({ key: `${prefix}${service}-`, prefix: true });
+  return kvs.map(({ key }) => key.slice(prefix.length));
+}
+
+async function authorizeState(
+  parts: ServerParts,
+  principal: Principal,
+  access: StateAccess,
+): Promise<Decision> {
+  const named = principal.type === 'service' && access.keys.length > 0;
+  return decideStateAccess(principal, access, named ? await siblingsOf(parts, principal.id) : []);
+}
+
 /** Adds the routes. Bodies are read by the handlers themselves, with their own limits. */
 export function internalRoutes(app: App, parts: ServerParts): void {
-  const state = serveStateStore(parts.store, { path: STATE_PATH, authorize: decideStateAccess });
+  const state = serveStateStore(parts.store, {
+    path: STATE_PATH,
+    authorize: (principal, access) => authorizeState(parts, principal, access),
+  });
   const bus = serveEventBus(parts.bus);
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers();

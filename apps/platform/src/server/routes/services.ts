@@ -1,5 +1,6 @@
 // /services and /plan: what should run.
 
+import { isDeepStrictEqual } from 'node:util';
 import {
   networkPolicySpec,
   resourceName,
@@ -56,7 +57,7 @@ export function serviceRoutes(app: App, parts: ServerParts): void {
     async (request, reply) => {
       const { name } = request.params;
       const { labels } = request.body;
-      const spec = restoreSecrets(request.body.spec, (await Service.find(name))?.spec);
+      const spec = restoreSecrets(parts.redactor, request.body.spec, (await Service.find(name))?.spec);
       const service = await parts.orchestrator.deploy(name, spec, { labels, ...ifRevisionOf(request) });
       setEtag(reply, service);
       return shown(service);
@@ -117,7 +118,9 @@ export function serviceRoutes(app: App, parts: ServerParts): void {
     for (const { name, spec } of request.body.routes)
       await compare(`TrafficRule/${name}`, spec, () => TrafficRule.find(name));
     for (const { name, spec } of request.body.services) {
-      await compare(`Service/${name}`, spec, () => Service.find(name));
+      const current = await Service.find(name);
+      const wanted = restoreSecrets(parts.redactor, spec, current?.spec);
+      await compare(`Service/${name}`, wanted, async () => current);
     }
     return { changes };
   });
@@ -127,7 +130,7 @@ const MAX_DIFFERENCES = 20;
 
 /** Where two JSON values differ, as `path: before -> after`. */
 export function differencesOf(before: unknown, after: unknown, path = ''): string[] {
-  if (JSON.stringify(before) === JSON.stringify(after)) return [];
+  if (isDeepStrictEqual(before, after)) return [];
   if (isPlainObject(before) && isPlainObject(after)) {
     const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
     return keys
