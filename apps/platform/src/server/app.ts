@@ -18,7 +18,7 @@ import {
   validatorCompiler,
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod';
-import { toProblem } from './problem.ts';
+import { toProblem, withPrecondition } from './problem.ts';
 
 /** What a route needs: `public`, or the right to do `action` on `resource`, which may depend on who asks. */
 export type RouteAccess = 'public' | ResourceAction | ((principal: Principal) => ResourceAction);
@@ -124,7 +124,8 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
     });
   });
   app.setErrorHandler((error, request, reply) => {
-    const problem = toProblem(error);
+    const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers;
+    const problem = withPrecondition(toProblem(error), (ifMatch ?? ifNoneMatch) !== undefined);
     if (problem.status >= 500)
       request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     if (problem.code === 'RATE_LIMITED') {

@@ -4,13 +4,17 @@ import { invalidArgument } from '@heptad/core';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 /** Sets the ETag of a resource's answer. */
-export function setEtag(reply: FastifyReply, resource: { readonly revision: number }): void {
+export function setEtag(reply: Pick<FastifyReply, 'header'>, resource: { readonly revision: number }): void {
   reply.header('etag', `"${resource.revision}"`);
 }
 
-/** The revision an If-Match header demands; `*` and no header demand none. */
-export function ifRevisionOf(request: FastifyRequest): { ifRevision?: number } {
+/**
+ * The revision that `If-Match` demands; `*` and no header demand none. `If-None-Match: *` demands that there is nothing
+ * yet, which is revision 0.
+ */
+export function ifRevisionOf(request: Pick<FastifyRequest, 'headers'>): { ifRevision?: number } {
   const header = request.headers['if-match'];
+  if (header === undefined && request.headers['if-none-match'] === '*') return { ifRevision: 0 };
   if (header === undefined || header === '*') return {};
   const match = /^(?:W\/)?"(\d+)"$/.exec(header);
   if (match === null)

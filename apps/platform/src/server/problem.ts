@@ -23,6 +23,14 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   INVALID_QUERY: 400,
   INVALID_EXPERIMENT: 400,
   INVALID_RANGE: 400,
+  INVALID_REFERENCE: 400,
+  INVALID_CONSTRAINT: 400,
+  INVALID_JSON: 400,
+  INVALID_PAYLOAD: 400,
+  TOO_MANY_OPERATIONS: 400,
+  DUPLICATE_KEY: 400,
+  FUTURE_REVISION: 400,
+  QUERY_TOO_EXPENSIVE: 400,
   COMPOSE_INVALID: 400,
   UNAUTHENTICATED: 401,
   AUTHENTICATION_FAILED: 401,
@@ -39,6 +47,11 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   REPORT_NOT_FOUND: 404,
   TARGET_NOT_FOUND: 404,
   IMAGE_NOT_FOUND: 404,
+  NODE_NOT_FOUND: 404,
+  NETWORK_NOT_FOUND: 404,
+  LEASE_NOT_FOUND: 404,
+  UNKNOWN_CENTER: 404,
+  METHOD_NOT_ALLOWED: 405,
   REVISION_CONFLICT: 409,
   NAME_IN_USE: 409,
   USER_EXISTS: 409,
@@ -50,19 +63,46 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ROLLOUT_FAILED: 409,
   PORT_IN_USE: 409,
   ILLEGAL_TRANSITION: 409,
+  OBJECT_CHANGED: 409,
+  UNKNOWN_OUTCOME: 409,
+  IDEMPOTENCY_KEY_BUSY: 409,
+  COMPACTED: 410,
   PRECONDITION_FAILED: 412,
   REQUEST_TOO_LARGE: 413,
+  BODY_TOO_LARGE: 413,
+  PAYLOAD_TOO_LARGE: 413,
+  OBJECT_TOO_LARGE: 413,
+  EVENT_TOO_LARGE: 413,
+  UNSUPPORTED_MEDIA_TYPE: 415,
+  IDEMPOTENCY_KEY_REUSED: 422,
   RATE_LIMITED: 429,
   TOO_MANY_ATTEMPTS: 429,
   NOT_SUPPORTED: 501,
+  NO_CLIENT: 502,
+  BAD_RESPONSE: 502,
+  CALL_FAILED: 502,
+  CONNECTION_FAILED: 502,
+  CONNECTION_BROKEN: 502,
   INSUFFICIENT_SPACE: 507,
+  NO_SPACE: 507,
+  DISK_FULL: 507,
   UNAVAILABLE: 503,
   TOO_BUSY: 503,
+  BUSY: 503,
+  OVERLOADED: 503,
+  STORE_CLOSED: 503,
+  NO_ENDPOINT: 503,
+  CIRCUIT_OPEN: 503,
+  BULKHEAD_FULL: 503,
+  NODE_UNREACHABLE: 503,
+  UNREACHABLE: 503,
+  LAYOUT_UNAVAILABLE: 503,
   AUDIT_OVERLOADED: 503,
   AUDIT_FAILED: 503,
   WRITE_FAILED: 503,
   READ_FAILED: 503,
   TIMEOUT: 504,
+  NODE_TIMEOUT: 504,
 };
 
 function titleOf(code: string): string {
@@ -89,6 +129,13 @@ interface ValidationIssue {
   readonly message?: string;
 }
 
+/** Which part of the request was not valid: body, querystring, params or headers. */
+function validatedPart(error: unknown): string {
+  return typeof error === 'object' && error !== null && 'validationContext' in error
+    ? String(error.validationContext)
+    : 'body';
+}
+
 function validationIssues(error: unknown): readonly ValidationIssue[] | undefined {
   if (
     typeof error !== 'object' ||
@@ -100,13 +147,18 @@ function validationIssues(error: unknown): readonly ValidationIssue[] | undefine
   return error.validation;
 }
 
+/** A conflict about a revision that the request itself demanded (`If-Match`) is a failed precondition (RFC 9110). */
+export function withPrecondition(problem: Problem, demanded: boolean): Problem {
+  return demanded && problem.code === 'REVISION_CONFLICT' ? { ...problem, status: 412 } : problem;
+}
+
 /** Any thrown value as a problem. What we did not foresee is a 500 without internals in it. */
 export function toProblem(error: unknown): Problem {
   if (isHeptadError(error)) return problemOfHeptadError(error);
   const issues = validationIssues(error);
   if (issues !== undefined) {
     const problems = issues.map(
-      (issue) => `${issue.instancePath || '(body)'}: ${issue.message ?? 'invalid'}`,
+      (issue) => `${validatedPart(error)}${issue.instancePath ?? ''}: ${issue.message ?? 'invalid'}`,
     );
     return {
       type: 'https://heptad.dev/errors/INVALID_ARGUMENT',
@@ -130,5 +182,8 @@ export function toProblem(error: unknown): Problem {
     detail: own ? errorMessage(error) : 'the server failed to handle this request; its log says why',
     code: own ? 'BAD_REQUEST' : 'INTERNAL',
     retryable: false,
+    hint: own
+      ? 'compare it with /openapi.json'
+      : 'look into the log of the server: heptad status says where it is',
   };
 }

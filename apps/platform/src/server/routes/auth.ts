@@ -5,10 +5,16 @@ import { generatePassword } from '@heptad/security';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { App } from '../app.ts';
+import { page, pageBy, pageQuery } from '../paging.ts';
 import type { ServerParts } from '../parts.ts';
 
 const userName = z.string().min(1).max(64);
 const keyParams = z.object({ name: z.string().min(1).max(128) });
+/** Newest first; the cursor is the number of the last record seen. */
+const auditQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  cursor: z.coerce.number().int().min(0).optional(),
+});
 const tokenBody = z.object({
   /** What it is for. */
   name: z.string().min(1).max(200),
@@ -70,7 +76,9 @@ export function authRoutes(app: App, parts: ServerParts): void {
       return reply.status(204).send();
     },
   );
-  app.get('/api/v1/auth/token', read, async () => ({ items: await security.tokens.listApiTokens() }));
+  app.get('/api/v1/auth/token', { ...read, schema: { querystring: pageQuery } }, async (request) =>
+    pageBy(await security.tokens.listApiTokens(), ({ id }) => id, request.query),
+  );
   app.post('/api/v1/auth/token', { ...write, schema: { body: tokenBody } }, async (request) => {
     const { name, roles, scopes, service, ttlMs } = request.body;
     const type = roles.includes('node') ? 'node' : roles.includes('service') ? 'service' : 'user';
@@ -95,7 +103,9 @@ export function authRoutes(app: App, parts: ServerParts): void {
     },
   );
 
-  app.get('/api/v1/users', read, async () => ({ items: await security.users.list() }));
+  app.get('/api/v1/users', { ...read, schema: { querystring: pageQuery } }, async (request) =>
+    page(await security.users.list(), request.query),
+  );
   app.post(
     '/api/v1/users',
     { ...write, schema: { body: z.object({ name: userName, roles: z.array(z.string()).min(1) }) } },
@@ -120,9 +130,9 @@ export function authRoutes(app: App, parts: ServerParts): void {
   );
   app.get('/api/v1/roles', read, async () => ({ items: security.access.rules }));
 
-  app.get('/api/v1/keys', read, async () => ({
-    items: await Promise.all(security.keys.list().map((name) => security.keys.describe(name))),
-  }));
+  app.get('/api/v1/keys', { ...read, schema: { querystring: pageQuery } }, async (request) =>
+    page(await Promise.all(security.keys.list().map((name) => security.keys.describe(name))), request.query),
+  );
   app.post('/api/v1/keys', { ...write, schema: { body: keyParams } }, async (request, reply) =>
     reply.status(201).send(await security.generateEncryptionKey(request.body.name)),
   );
@@ -134,11 +144,17 @@ export function authRoutes(app: App, parts: ServerParts): void {
     '/api/v1/audit',
     {
       config: { access: { resource: 'audit', action: 'read' } },
-      schema: { querystring: z.object({ limit: z.coerce.number().int().min(1).max(1000).default(100) }) },
+      schema: { querystring: auditQuery },
     },
     async (request) => {
-      const { records } = await security.auditLogs({ limit: request.query.limit });
-      return { items: records };
+      const { limit, cursor } = request.query;
+      const { records, nextCursor } = await security.auditLogs({
+        limit,
+        ...(cursor === undefined ? {} : { before: cursor }),
+      });
+      return nextCursor === undefined
+        ? { items: records }
+        : { items: records, nextCursor: String(nextCursor) };
     },
   );
   app.get(

@@ -1,6 +1,12 @@
 // /mesh: endpoints, routes (traffic rules), policies, and calling a service as the mesh does.
 
-import { type EndpointResource, networkPolicySpec, resourceName, trafficRuleSpec } from '@heptad/core';
+import {
+  type EndpointResource,
+  HeptadError,
+  networkPolicySpec,
+  resourceName,
+  trafficRuleSpec,
+} from '@heptad/core';
 import { z } from 'zod';
 import type { App } from '../app.ts';
 import { ifRevisionOf, setEtag } from '../etag.ts';
@@ -16,9 +22,11 @@ const callBody = z.object({
   body: z.string().optional(),
 });
 
-/** What a service may answer through `/mesh/call`; more is cut off with an error. */
+/** What a service may answer through `/mesh/call`; more is refused. */
 const CALL_BODY_LIMIT_BYTES = 4 * 1024 * 1024;
 const CALL_TIMEOUT_MS = 30_000;
+
+type CallBody = AsyncIterable<Uint8Array>;
 
 /** Adds the routes. */
 export function meshRoutes(app: App, parts: ServerParts): void {
@@ -33,8 +41,14 @@ export function meshRoutes(app: App, parts: ServerParts): void {
   app.get('/api/v1/mesh/policies', { ...read, schema: { querystring: pageQuery } }, async (request) =>
     page((await NetworkPolicy.list()).items, request.query),
   );
-  app.get('/api/v1/mesh/policies/:name', { ...read, schema: { params: nameParams } }, async (request) =>
-    NetworkPolicy.get(request.params.name),
+  app.get(
+    '/api/v1/mesh/policies/:name',
+    { ...read, schema: { params: nameParams } },
+    async (request, reply) => {
+      const found = await NetworkPolicy.get(request.params.name);
+      setEtag(reply, found);
+      return found;
+    },
   );
   app.put(
     '/api/v1/mesh/policies/:name',
@@ -52,7 +66,7 @@ export function meshRoutes(app: App, parts: ServerParts): void {
     '/api/v1/mesh/policies/:name',
     { ...write, schema: { params: nameParams } },
     async (request, reply) => {
-      await NetworkPolicy.remove(request.params.name);
+      await NetworkPolicy.remove(request.params.name, ifRevisionOf(request));
       return reply.status(204).send();
     },
   );
@@ -60,8 +74,14 @@ export function meshRoutes(app: App, parts: ServerParts): void {
   app.get('/api/v1/mesh/routes', { ...read, schema: { querystring: pageQuery } }, async (request) =>
     page((await TrafficRule.list()).items, request.query),
   );
-  app.get('/api/v1/mesh/routes/:name', { ...read, schema: { params: nameParams } }, async (request) =>
-    TrafficRule.get(request.params.name),
+  app.get(
+    '/api/v1/mesh/routes/:name',
+    { ...read, schema: { params: nameParams } },
+    async (request, reply) => {
+      const found = await TrafficRule.get(request.params.name);
+      setEtag(reply, found);
+      return found;
+    },
   );
   app.put(
     '/api/v1/mesh/routes/:name',
@@ -79,7 +99,7 @@ export function meshRoutes(app: App, parts: ServerParts): void {
     '/api/v1/mesh/routes/:name',
     { ...write, schema: { params: nameParams } },
     async (request, reply) => {
-      await TrafficRule.remove(request.params.name);
+      await TrafficRule.remove(request.params.name, ifRevisionOf(request));
       return reply.status(204).send();
     },
   );
@@ -92,7 +112,26 @@ export function meshRoutes(app: App, parts: ServerParts): void {
       signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
       ...(body === undefined ? {} : { body }),
     });
-    const text = (await answer.text()).slice(0, CALL_BODY_LIMIT_BYTES);
+    const text = await boundedText(answer, service);
     return { status: answer.status, headers: Object.fromEntries(answer.headers.entries()), body: text };
   });
+}
+
+/** The answer's text, read no further than the limit: a service must not fill our memory. */
+async function boundedText(answer: { readonly body: CallBody | null }, service: string): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = '';
+  let bytes = 0;
+  for await (const chunk of answer.body ?? []) {
+    bytes += chunk.byteLength;
+    if (bytes > CALL_BODY_LIMIT_BYTES) {
+      throw new HeptadError(
+        'BAD_RESPONSE',
+        `service "${service}" answered more than ${CALL_BODY_LIMIT_BYTES} bytes`,
+        { hint: 'call it directly from a container, or ask it for less' },
+      );
+    }
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
 }

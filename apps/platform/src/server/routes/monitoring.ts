@@ -4,6 +4,7 @@ import { alertSpec, resourceName } from '@heptad/core';
 import { monitoringHandler } from '@heptad/monitoring';
 import { z } from 'zod';
 import type { App } from '../app.ts';
+import { ifRevisionOf, setEtag } from '../etag.ts';
 import { page, pageQuery } from '../paging.ts';
 import type { ServerParts } from '../parts.ts';
 
@@ -62,10 +63,17 @@ export function monitoringRoutes(app: App, parts: ServerParts): void {
   app.put(
     '/api/v1/alerts/:name',
     { ...write, schema: { params: nameParams, body: z.object({ spec: alertSpec }) } },
-    async (request) => parts.resources.Alert.apply({ name: request.params.name, spec: request.body.spec }),
+    async (request, reply) => {
+      const alert = await parts.resources.Alert.apply(
+        { name: request.params.name, spec: request.body.spec },
+        ifRevisionOf(request),
+      );
+      setEtag(reply, alert);
+      return alert;
+    },
   );
   app.delete('/api/v1/alerts/:name', { ...write, schema: { params: nameParams } }, async (request, reply) => {
-    await parts.resources.Alert.remove(request.params.name);
+    await parts.resources.Alert.remove(request.params.name, ifRevisionOf(request));
     return reply.status(204).send();
   });
 }

@@ -67,7 +67,11 @@ export function serviceRoutes(app: App, parts: ServerParts): void {
     '/api/v1/services/:name',
     { ...write, schema: { params: nameParams } },
     async (request, reply) => {
-      await parts.orchestrator.remove(request.params.name);
+      const { name } = request.params;
+      const { ifRevision } = ifRevisionOf(request);
+      // The same removal as the orchestrator's, with the revision as its condition.
+      if (ifRevision === undefined) await parts.orchestrator.remove(name);
+      else await Service.remove(name, { ifRevision });
       return reply.status(202).send({ message: `service ${request.params.name} is being removed` });
     },
   );
