@@ -43,6 +43,14 @@ function describe(service: ServiceResource): string {
   return `${service.name}: ${replicas.ready}/${service.spec.replicas} ready${rollout?.state === 'progressing' ? ` (${rollout.message})` : ''}`;
 }
 
+function requireNamed(items: readonly ServiceResource[], name: string): ServiceResource {
+  const found = items.find((service) => service.name === name);
+  if (found !== undefined) return found;
+  throw new HeptadError('NOT_FOUND', `there is no service "${name}" to wait for`, {
+    hint: 'heptad services',
+  });
+}
+
 const POLL_MS = 250;
 
 /**
@@ -58,9 +66,9 @@ export async function waitReady(
   const deadline = systemClock.monotonicMs() + options.timeoutMs;
   let shown = '';
   for (;;) {
-    const services = await Promise.all(
-      names.map((name) => client.json<ServiceResource>('GET', `/api/v1/services/${name}`)),
-    );
+    // One request for all: a project of many services must not use up its own rate limit by waiting.
+    const { items } = await client.json<{ items: ServiceResource[] }>('GET', '/api/v1/services?limit=1000');
+    const services = names.map((name) => requireNamed(items, name));
     const waiting = services.filter((service) => !isReady(service));
     if (waiting.length === 0) return;
     const text = waiting.map(describe).join(', ');

@@ -44,7 +44,10 @@ function isIdentity(value: unknown): value is ProcessIdentity {
     typeof value === 'object' &&
     value !== null &&
     'pid' in value &&
+    Number.isInteger(value.pid) &&
+    Number(value.pid) > 0 &&
     'startTicks' in value &&
+    typeof value.startTicks === 'string' &&
     'bootId' in value
   );
 }

@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type Clock, HeptadError, systemClock } from '@heptad/core';
+import { type Clock, errorMessage, HeptadError, systemClock } from '@heptad/core';
 import {
   identify,
   isAlive,
@@ -77,9 +77,10 @@ export class ProcessKeeper implements AsyncDisposable {
     return this.#restarts;
   }
 
-  /** Begins to keep it running; resolves once it runs. */
+  /** Begins to keep it running; resolves once it runs. Rejects when its log cannot be opened. */
   async start(): Promise<void> {
     const adopted = await readPidFile(this.#what.pidFile);
+    if (this.#stopping.signal.aborted) return;
     const running = adopted === undefined ? await this.#spawn() : this.#adopt(adopted);
     this.#loop = this.#keep(running);
   }
@@ -112,8 +113,26 @@ export class ProcessKeeper implements AsyncDisposable {
     this.#child = child;
     const identity = child.pid === undefined ? undefined : identify(child.pid);
     this.#identity = identity;
-    if (identity !== undefined) await writePidFile(this.#what.pidFile, identity);
+    if (identity !== undefined) await this.#note(identity);
     return { ended };
+  }
+
+  /** Without a pid file (a full disk) the process is kept all the same; only our successor could not adopt it. */
+  async #note(identity: ProcessIdentity): Promise<void> {
+    try {
+      await writePidFile(this.#what.pidFile, identity);
+    } catch (error) {
+      this.#listen(`cannot write ${this.#what.pidFile}: ${errorMessage(error)}`);
+    }
+  }
+
+  /** A start that fails counts as an end: it is tried again, however long the disk is full or descriptors are short. */
+  async #spawnAgain(): Promise<Running> {
+    try {
+      return await this.#spawn();
+    } catch (error) {
+      return { ended: Promise.resolve(`could not be started: ${errorMessage(error)}`) };
+    }
   }
 
   async #keep(first: Running): Promise<void> {
@@ -129,7 +148,7 @@ export class ProcessKeeper implements AsyncDisposable {
       await this.#clock.sleep(backoffMs, this.#stopping.signal).catch(() => {});
       if (this.#stopping.signal.aborted) return;
       backoffMs = Math.min(backoffMs * 2, RESTART_MAX_MS);
-      ({ ended } = await this.#spawn());
+      ({ ended } = await this.#spawnAgain());
     }
   }
 
@@ -142,14 +161,16 @@ export class ProcessKeeper implements AsyncDisposable {
   /**
    * Stops watching and ends the process: SIGTERM, then SIGKILL after `graceMs`.
    *
-   * @throws HeptadError `PROCESS_STUCK` when it survives even that (uninterruptible in the kernel).
+   * @throws HeptadError `PROCESS_STUCK` when it survives even that (uninterruptible in the kernel); `PERMISSION_DENIED`
+   * when it is another user's.
    */
   async stop(options: { graceMs: number }): Promise<void> {
     this.#stopping.abort();
     const identity = this.#identity;
     if (identity !== undefined) await endProcess(identity, this.name, options.graceMs, this.#clock);
-    await removePidFile(this.#what.pidFile);
     await this.#loop;
+    // Last: a start that was under way when we were stopped has written it meanwhile.
+    await removePidFile(this.#what.pidFile);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -174,8 +195,12 @@ export async function endProcess(
     if (!isAlive(identity)) return;
     try {
       process.kill(identity.pid, signal);
-    } catch {
-      return; // It ended between the look and the signal.
+    } catch (error) {
+      if (!isAlive(identity)) return; // It ended between the look and the signal.
+      throw new HeptadError('PERMISSION_DENIED', `cannot end process ${identity.pid} (${name})`, {
+        cause: error,
+        hint: 'it belongs to another user; end it as that user or as root',
+      });
     }
     const deadline = clock.monotonicMs() + waitMs;
     while (isAlive(identity) && clock.monotonicMs() < deadline) await clock.sleep(END_POLL_MS);
