@@ -535,6 +535,11 @@ export class CenterProtocol {
     });
   }
 
+  /** Runs an action while no entry is being taken in. */
+  betweenEntries<T>(action: () => Promise<T>): Promise<T> {
+    return this.#replication.run(action);
+  }
+
   /** Calls another centre. */
   call(
     name: string,

@@ -119,7 +119,14 @@ export class DisasterRecovery implements AsyncDisposable {
       write: (action) => this.#requirePrimary().write(action),
       committed: (revision) => this.#requireReign().committed(revision),
     });
-    this.#objects?.attach(this.state);
+    this.#objects?.attach({
+      state: this.state,
+      clock: this.#clock,
+      primary: () => (protocol.primary === this.self ? undefined : protocol.primary),
+      whole: () => !protocol.local.applied.rebuilding,
+      betweenEntries: (action) => protocol.betweenEntries(action),
+      onEvent: (message) => this.#events.emit('replication', message),
+    });
   }
 
   /** Starts a centre. Errors: `INVALID_TOPOLOGY`, `UNKNOWN_CENTER`, `LISTEN_FAILED`, and those of the store. */
@@ -135,15 +142,17 @@ export class DisasterRecovery implements AsyncDisposable {
       new HttpTransport({ clock, ...(options.secret === undefined ? {} : { secret: options.secret }) });
     const events = new CenterEvents(self, clock);
     const divergences: Divergence[] = [];
-    const call = (name: string, method: string, message: unknown, timeoutMs: number): Promise<unknown> =>
-      transport.call(topology.center(name).address, method, message, { timeoutMs });
     const objects =
       options.objects === undefined
         ? undefined
         : new ObjectReplication({
             objects: options.objects,
             state: store,
-            call,
+            call: (name, method, message, timeoutMs, signal) =>
+              transport.call(topology.center(name).address, method, message, {
+                timeoutMs,
+                ...(signal === undefined ? {} : { signal }),
+              }),
             others: () => topology.dataCenters.map(({ name }) => name).filter((name) => name !== self),
           });
     const protocol = await CenterProtocol.open({
@@ -420,6 +429,7 @@ export class DisasterRecovery implements AsyncDisposable {
   /** Stops: gives up primacy, closes the endpoint. The stores stay open. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#loop?.cancel();
+    await this.#objects?.[Symbol.asyncDispose]();
     await this.#protocol.close();
     await this.#endpoint?.[Symbol.asyncDispose]();
   }

@@ -79,7 +79,7 @@ export function serveCenter(
     object: async (message) => {
       const { bucket, key, offset } = objectSchema.parse(message);
       if (objects === undefined) throw new HeptadError('NOT_SUPPORTED', `${center.self} holds no objects`);
-      return objects.give(bucket, key, offset);
+      return objects.give({ bucket, key }, offset);
     },
     txn: (message) => center.state.txn(parseTxn(message)),
     range: (message) => center.state.range(parseRange(message)),

@@ -21,7 +21,7 @@ export interface Divergence {
 
 /** What else happens when entries come in. */
 export interface ApplierHooks {
-  /** Called before an entry is applied and acknowledged: brings in the objects it refers to. */
+  /** Called before changes are applied and acknowledged: brings in, or removes, the objects they refer to. */
   readonly beforeApply?: (ops: readonly EntryOp[], from: string) => Promise<void>;
   readonly onDivergence?: (divergence: Divergence) => void;
 }
@@ -100,6 +100,9 @@ export class Applier {
         else if (target.value === value && target.leaseId === undefined) wanted.delete(key);
       }
     }
+    // What this copy had and the primary has not goes with all that hangs on it.
+    const deletes = ops.filter(({ op }) => op === 'delete');
+    if (deletes.length > 0) await this.#hooks.beforeApply?.(deletes, step.from);
     for (const kv of wanted.values()) ops.push({ op: 'put', ...kv });
     this.#remember(ops);
     for (const part of makeEntries(undefined, ops, 0)) {
