@@ -447,6 +447,12 @@ describe('Ctrl-C', () => {
     );
     await platform.interrupt();
     expect(platform.output()).toContain('nothing of ours is left running');
+    // What was still draining connections of the containers sees within a moment that they are gone.
+    await eventually(
+      async () => footprint(place.home, place.bridge, ids).processes,
+      (left) => left.length === 0,
+      2_000,
+    );
     expect(footprint(place.home, place.bridge, ids)).toEqual(before);
     platform = await npmStart(place);
     expect(

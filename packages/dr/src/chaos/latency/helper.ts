@@ -17,6 +17,7 @@ import { installScript, PROXY_UID, removeScript, renewScript } from './rules.ts'
 
 /** Connections that were open when the fault ended may finish within this time. */
 const DRAIN_MS = 15_000;
+const DRAIN_POLL_MS = 200;
 /** Round trips measured before and on demand by the supervisor. */
 const MEASURE_TIMEOUT_MS = 5000;
 const BASELINE_SAMPLES = 5;
@@ -24,6 +25,16 @@ const CLOCK = systemClock;
 
 function say(message: HelperSaid): void {
   process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Somebody else's process that we may not signal is there all the same.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
 }
 
 async function runProxy(task: HelperTask): Promise<void> {
@@ -46,8 +57,11 @@ async function runProxy(task: HelperTask): Promise<void> {
     for (const proxy of proxies) proxy.stopDelaying();
     // New connections may be redirected here until the kernel's time-out: keep accepting that long.
     CLOCK.timer(Math.max(DRAIN_MS, task.ttlMs * 2), () => process.exit(0));
+    CLOCK.interval(DRAIN_POLL_MS, () => {
+      if (task.targetPid !== undefined && !exists(task.targetPid)) process.exit(0);
+    });
     CLOCK.timer(task.ttlMs * 2, () => {
-      CLOCK.interval(200, () => {
+      CLOCK.interval(DRAIN_POLL_MS, () => {
         if (proxies.every((proxy) => proxy.open === 0)) process.exit(0);
       });
     });

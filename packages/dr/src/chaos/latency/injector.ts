@@ -134,6 +134,7 @@ class LatencyFault implements ActiveFault {
       jitterMs: this.#params.jitterMs,
       existing: this.#params.existing,
       ttlMs: this.#request.ttlMs,
+      targetPid: place.instance.pid,
       routes: this.#routes(place),
     };
     const { clock } = this.#request;

@@ -9,6 +9,8 @@ export interface HelperTask {
   readonly jitterMs: number;
   readonly existing: 'reset' | 'keep';
   readonly ttlMs: number;
+  /** The target's process: once it is gone there is nothing left to pass on. */
+  readonly targetPid?: number | undefined;
   readonly routes: readonly {
     readonly hook: 'in' | 'out';
     readonly address?: string | undefined;
@@ -37,6 +39,7 @@ export const helperTask: z.ZodType<HelperTask> = z.strictObject({
   jitterMs: z.number(),
   existing: z.enum(['reset', 'keep']),
   ttlMs: z.number(),
+  targetPid: z.number().optional(),
   routes: z.array(
     z.strictObject({
       hook: z.enum(['in', 'out']),
