@@ -2,7 +2,7 @@
 
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { invalidArgument } from '@heptad/core';
+import { invalidArgument, parseBytes } from '@heptad/core';
 
 /** Everything that differs between two platforms on one machine. */
 export interface PlatformConfig {
@@ -70,17 +70,48 @@ export function defaultHome(environment: NodeJS.ProcessEnv = process.env): strin
   return join(environment.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'heptad');
 }
 
+const MAX_PORT = 65_535;
+/** Storage nodes on one machine; more on the same disks make nothing safer. */
+const MAX_STORAGE_NODES = 64;
+const STORAGE_NODES = 3;
+const STORAGE_CAPACITY_BYTES = 10 * 1024 ** 3;
+
 function port(environment: NodeJS.ProcessEnv, name: string, fallback: number): number {
   const text = environment[name];
   if (text === undefined || text === '') return fallback;
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 65_535) {
+  if (!Number.isInteger(value) || value < 1 || value > MAX_PORT) {
     throw invalidArgument(
       `environment variable ${name} is "${text}", which is no port`,
       'give a whole number from 1 to 65535',
     );
   }
   return value;
+}
+
+function bytes(environment: NodeJS.ProcessEnv, name: string, fallback: number): number {
+  const text = environment[name];
+  return text === undefined || text === '' ? fallback : parseBytes(text);
+}
+
+function count(environment: NodeJS.ProcessEnv, name: string, fallback: number): number {
+  const text = environment[name];
+  if (text === undefined || text === '') return fallback;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= MAX_STORAGE_NODES) return value;
+  throw invalidArgument(
+    `environment variable ${name} is "${text}"`,
+    `give a whole number from 1 to ${MAX_STORAGE_NODES}`,
+  );
+}
+
+/** Several ports follow from one: all of them must exist. */
+function requirePorts(name: string, last: number): void {
+  if (last <= MAX_PORT) return;
+  throw invalidArgument(
+    `environment variable ${name} leaves no room: port ${last} would be needed as well`,
+    `give a smaller one; the last port is ${MAX_PORT}`,
+  );
 }
 
 function runtimeChoice(text: string | undefined): PlatformConfig['runtime'] {
@@ -96,19 +127,26 @@ function runtimeChoice(text: string | undefined): PlatformConfig['runtime'] {
  */
 export function configFromEnvironment(environment: NodeJS.ProcessEnv = process.env): PlatformConfig {
   const base = port(environment, 'HEPTAD_PORT', 7070);
+  const agentPort = port(environment, 'HEPTAD_AGENT_PORT', base + 1);
+  const storage = {
+    nodes: count(environment, 'HEPTAD_STORAGE_NODE_COUNT', STORAGE_NODES),
+    basePort: port(environment, 'HEPTAD_STORAGE_PORT', base + 11),
+    capacityBytes: bytes(environment, 'HEPTAD_STORAGE_CAPACITY', STORAGE_CAPACITY_BYTES),
+  };
+  requirePorts(environment.HEPTAD_AGENT_PORT ? 'HEPTAD_AGENT_PORT' : 'HEPTAD_PORT', agentPort);
+  requirePorts(
+    environment.HEPTAD_STORAGE_PORT ? 'HEPTAD_STORAGE_PORT' : 'HEPTAD_PORT',
+    storage.basePort + storage.nodes - 1,
+  );
   return {
     home: defaultHome(environment),
     host: environment.HEPTAD_HOST || '127.0.0.1',
     port: base,
     otlpPort: port(environment, 'HEPTAD_OTLP_PORT', 4318),
-    agentPort: port(environment, 'HEPTAD_AGENT_PORT', base + 1),
+    agentPort,
     nodeName: environment.HEPTAD_NODE || 'node-1',
     runtime: runtimeChoice(environment.HEPTAD_RUNTIME),
-    storage: {
-      nodes: 3,
-      basePort: port(environment, 'HEPTAD_STORAGE_PORT', base + 11),
-      capacityBytes: 10 * 1024 ** 3,
-    },
+    storage,
     network: {
       bridge: environment.HEPTAD_BRIDGE || 'heptad0',
       subnet: environment.HEPTAD_SUBNET || '10.87.0.0/16',
@@ -130,6 +168,8 @@ export function environmentOf(config: PlatformConfig): Record<string, string> {
     HEPTAD_NODE: config.nodeName,
     HEPTAD_RUNTIME: config.runtime,
     HEPTAD_STORAGE_PORT: String(config.storage.basePort),
+    HEPTAD_STORAGE_NODE_COUNT: String(config.storage.nodes),
+    HEPTAD_STORAGE_CAPACITY: String(config.storage.capacityBytes),
     HEPTAD_BRIDGE: config.network.bridge,
     HEPTAD_SUBNET: config.network.subnet,
     HEPTAD_GATEWAY: config.network.gateway,

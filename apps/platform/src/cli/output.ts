@@ -6,23 +6,27 @@ import { formatDuration, isHeptadError } from '@heptad/core';
 export const EXIT = { ok: 0, error: 1, changesPending: 2, notFound: 3, refused: 4, timeout: 5 } as const;
 
 const EXIT_OF_CODE: Readonly<Record<string, number>> = {
-  NOT_FOUND: EXIT.notFound,
-  CONTAINER_NOT_FOUND: EXIT.notFound,
-  OBJECT_NOT_FOUND: EXIT.notFound,
-  IMAGE_NOT_FOUND: EXIT.notFound,
-  TRACE_NOT_FOUND: EXIT.notFound,
   FORBIDDEN: EXIT.refused,
+  ACCESS_DENIED: EXIT.refused,
   POLICY_VIOLATION: EXIT.refused,
+  POLICY_DENIED: EXIT.refused,
+  LAST_ADMIN: EXIT.refused,
+  RATE_LIMITED: EXIT.refused,
+  TOO_MANY_ATTEMPTS: EXIT.refused,
   UNAUTHENTICATED: EXIT.refused,
   TOKEN_INVALID: EXIT.refused,
   TOKEN_EXPIRED: EXIT.refused,
+  TOKEN_REUSED: EXIT.refused,
   AUTHENTICATION_FAILED: EXIT.refused,
   TIMEOUT: EXIT.timeout,
+  NODE_TIMEOUT: EXIT.timeout,
 };
 
 /** The exit code an error deserves. */
 export function exitCodeOf(error: unknown): number {
-  return isHeptadError(error) ? (EXIT_OF_CODE[error.code] ?? EXIT.error) : EXIT.error;
+  if (!isHeptadError(error)) return EXIT.error;
+  if (/(^|_)NOT_FOUND$/.test(error.code)) return EXIT.notFound;
+  return EXIT_OF_CODE[error.code] ?? EXIT.error;
 }
 
 /** Prints a message for people on stderr. */

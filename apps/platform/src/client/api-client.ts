@@ -2,6 +2,7 @@
 
 import { HeptadError } from '@heptad/core';
 import { type Dispatcher, request } from 'undici';
+import { EventParser, type ReceivedEvent } from './event-parser.ts';
 
 /** Where the platform is and who we are. */
 export interface ApiClientOptions {
@@ -10,14 +11,16 @@ export interface ApiClientOptions {
   readonly token?: string;
 }
 
-/** A server-sent event. */
-export interface ReceivedEvent {
-  readonly id: string;
-  readonly type: string;
-  readonly data: unknown;
-}
-
 type Method = 'GET' | 'PUT' | 'POST' | 'DELETE' | 'HEAD';
+
+const CODE_OF_STATUS: Readonly<Record<number, string>> = {
+  401: 'UNAUTHENTICATED',
+  403: 'FORBIDDEN',
+  404: 'NOT_FOUND',
+  412: 'PRECONDITION_FAILED',
+  429: 'RATE_LIMITED',
+  503: 'UNAVAILABLE',
+};
 
 function isProblem(value: unknown): value is {
   detail: string;
@@ -87,8 +90,10 @@ export class ApiClient {
       });
     }
     throw new HeptadError(
-      'BAD_RESPONSE',
-      `${method} ${path} answered ${response.statusCode}: ${text.slice(0, 200)}`,
+      // An answer to HEAD has no body that could say more.
+      (method === 'HEAD' ? CODE_OF_STATUS[response.statusCode] : undefined) ?? 'BAD_RESPONSE',
+      `${method} ${path} answered ${response.statusCode}${text === '' ? '' : `: ${text.slice(0, 200)}`}`,
+      { details: { status: response.statusCode }, hint: `is ${this.server} a Heptad server?` },
     );
   }
 
@@ -109,7 +114,15 @@ export class ApiClient {
           }),
     });
     const text = await response.body.text();
-    return (text === '' ? undefined : JSON.parse(text)) as T;
+    if (text === '') return undefined as T;
+    try {
+      return JSON.parse(text) as T;
+    } catch (error) {
+      throw new HeptadError('BAD_RESPONSE', `${method} ${path} answered no JSON: ${text.slice(0, 200)}`, {
+        cause: error,
+        hint: `is ${this.server} a Heptad server?`,
+      });
+    }
   }
 
   /** Lines of a streamed text answer. */
@@ -125,36 +138,27 @@ export class ApiClient {
     if (rest !== '') yield rest;
   }
 
-  /** The platform's events, from after `lastEventId`; ends when the connection does. */
-  async *events(options: { lastEventId?: string; signal?: AbortSignal } = {}): AsyncGenerator<ReceivedEvent> {
+  /**
+   * The platform's events, from after `lastEventId`; ends when the connection does. `onId` hears every id to resume
+   * from, also one that comes before the first event.
+   */
+  async *events(
+    options: { lastEventId?: string; signal?: AbortSignal; onId?: (id: string) => void } = {},
+  ): AsyncGenerator<ReceivedEvent> {
+    const { lastEventId, signal, onId } = options;
     const response = await this.raw('GET', '/api/v1/events', {
-      headers: options.lastEventId === undefined ? {} : { 'last-event-id': options.lastEventId },
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      headers: lastEventId === undefined || lastEventId === '' ? {} : { 'last-event-id': lastEventId },
+      ...(signal === undefined ? {} : { signal }),
     });
-    let rest = '';
+    const parser = new EventParser(lastEventId);
     const decoder = new TextDecoder();
     for await (const chunk of response.body) {
-      const blocks = (rest + decoder.decode(chunk, { stream: true })).split('\n\n');
-      rest = blocks.pop() ?? '';
-      for (const block of blocks) {
-        const event = parseEventBlock(block);
-        if (event !== undefined) yield event;
+      const events = parser.push(decoder.decode(chunk, { stream: true }));
+      for (const event of events) {
+        yield event;
+        onId?.(event.id);
       }
+      onId?.(parser.lastEventId);
     }
   }
-}
-
-function parseEventBlock(block: string): ReceivedEvent | undefined {
-  let id = '';
-  let type = 'message';
-  const data: string[] = [];
-  for (const line of block.split('\n')) {
-    const colon = line.indexOf(':');
-    const field = line.slice(0, colon);
-    const value = line.slice(colon + 1).replace(/^ /, '');
-    if (field === 'id') id = value;
-    else if (field === 'event') type = value;
-    else if (field === 'data') data.push(value);
-  }
-  return data.length === 0 ? undefined : { id, type, data: JSON.parse(data.join('\n')) };
 }

@@ -51,6 +51,13 @@ function requireNamed(items: readonly ServiceResource[], name: string): ServiceR
   });
 }
 
+/** Whether the rollout of generation `asked` has failed, or was rolled back since. */
+export function hasFailed(service: ServiceResource, asked: number): boolean {
+  const { status, generation } = service;
+  const state = status.observedGeneration >= generation ? status.rollout?.state : undefined;
+  return state === 'failed' || (state === 'rolled-back' && generation > asked);
+}
+
 const POLL_MS = 250;
 
 /**
@@ -65,16 +72,14 @@ export async function waitReady(
 ): Promise<void> {
   const deadline = systemClock.monotonicMs() + options.timeoutMs;
   let shown = '';
+  // A rollback writes the earlier spec again: the generation rises after what was asked for.
+  const asked = new Map<string, number>();
   for (;;) {
     // One request for all: a project of many services must not use up its own rate limit by waiting.
     const { items } = await client.json<{ items: ServiceResource[] }>('GET', '/api/v1/services?limit=1000');
     const services = names.map((name) => requireNamed(items, name));
-    const waiting = services.filter((service) => !isReady(service));
-    if (waiting.length === 0) return;
-    const text = waiting.map(describe).join(', ');
-    if (text !== shown) options.onProgress?.(text);
-    shown = text;
-    const failed = waiting.find((service) => service.status.rollout?.state === 'failed');
+    for (const { name, generation } of services) if (!asked.has(name)) asked.set(name, generation);
+    const failed = services.find((service) => hasFailed(service, asked.get(service.name) ?? 0));
     if (failed !== undefined) {
       throw new HeptadError(
         'ROLLOUT_FAILED',
@@ -82,6 +87,11 @@ export async function waitReady(
         { hint: `heptad logs ${failed.name}` },
       );
     }
+    const waiting = services.filter((service) => !isReady(service));
+    if (waiting.length === 0) return;
+    const text = waiting.map(describe).join(', ');
+    if (text !== shown) options.onProgress?.(text);
+    shown = text;
     if (systemClock.monotonicMs() > deadline) {
       throw new HeptadError('TIMEOUT', `not ready after ${options.timeoutMs / 1000} s: ${text}`, {
         hint: `heptad ps and heptad logs ${waiting[0]?.name} say why`,

@@ -180,8 +180,10 @@ export async function followEvents(
       for await (const event of client.events({
         ...(lastEventId === undefined ? {} : { lastEventId }),
         ...(signal === undefined ? {} : { signal }),
+        onId: (id) => {
+          lastEventId = id;
+        },
       })) {
-        lastEventId = event.id;
         if (event.type === 'step') show(event.data as PlatformEvent);
       }
     } catch (error) {

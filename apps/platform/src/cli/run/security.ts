@@ -7,6 +7,7 @@ import { invalidArgument } from '@heptad/core';
 import type { Command } from 'commander';
 import { contextOf, loginTokenPath } from '../context.ts';
 import { EXIT, printJson, printTable, say } from '../output.ts';
+import { listAll } from './inspect.ts';
 
 async function readPassword(fromStdin: boolean | undefined): Promise<string> {
   if (fromStdin) {
@@ -50,7 +51,7 @@ export async function login(
 /** `heptad security user ls`. */
 export async function users(command: Command): Promise<void> {
   const { client, json } = contextOf(command);
-  const { items } = await client.json<{ items: { name: string; roles: string[] }[] }>('GET', '/api/v1/users');
+  const items = await listAll<{ name: string; roles: string[] }>(client, '/api/v1/users');
   if (json) return printJson(items);
   printTable(
     ['NAME', 'ROLES'],
