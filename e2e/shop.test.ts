@@ -450,7 +450,7 @@ describe('Ctrl-C', () => {
     // What was still draining connections of the containers sees within a moment that they are gone.
     await eventually(
       async () => footprint(place.home, place.bridge, ids).processes,
-      (left) => left.length === 0,
+      (left) => left?.length === 0,
       2_000,
     );
     expect(footprint(place.home, place.bridge, ids)).toEqual(before);
