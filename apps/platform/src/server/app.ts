@@ -32,6 +32,8 @@ export interface ResourceAction {
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: RouteAccess;
+    /** The handler reads the body and writes the answer itself: no Idempotency-Key. */
+    rawBody?: boolean;
   }
   interface FastifyRequest {
     /** Who asks; set by the access hook on every route that is not public. */

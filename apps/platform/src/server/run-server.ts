@@ -18,6 +18,7 @@ import { type App, buildApp } from './app.ts';
 import { ChaosService } from './chaos.ts';
 import { securityGate } from './gate.ts';
 import { machineLoad, readNumber, trafficHealth } from './health.ts';
+import { Idempotency } from './idempotency.ts';
 import { ensureLocalSecrets, ensureStorageToken } from './local-secrets.ts';
 import type { ServerParts } from './parts.ts';
 import { RecoveryService } from './recovery.ts';
@@ -128,6 +129,13 @@ async function listen(parts: ServerParts, logger: Logger): Promise<AsyncDisposab
   const { config } = parts;
   const gate = securityGate(parts.security);
   const api: App = await buildApp(gate, logger);
+  const { store, clock } = parts;
+  new Idempotency({
+    store,
+    keys: parts.security.keys,
+    random: systemRandom,
+    now: () => clock.now(),
+  }).install(api);
   await systemRoutes(api, parts);
   authRoutes(api, parts);
   serviceRoutes(api, parts);

@@ -1,5 +1,6 @@
 // /events: what the platform did and why, recent and live.
 
+import { isHeptadError } from '@heptad/core';
 import { z } from 'zod';
 import type { App } from '../app.ts';
 import { type ServerEvent, streamEvents } from '../events.ts';
@@ -23,30 +24,59 @@ export function eventRoutes(app: App, parts: ServerParts): void {
   );
   app.get('/api/v1/events', read, async (request, reply) => {
     const stop = new AbortController();
-    const last = request.headers['last-event-id'];
-    const after = typeof last === 'string' && /^\d{1,15}$/.test(last) ? Number(last) : undefined;
-    await streamEvents(reply, asServerEvents(parts, after, stop.signal), stop, parts.clock);
+    const { revision } = await parts.store.range({ key: EVENT_PREFIX });
+    const after = positionOf(request.headers['last-event-id'], revision) ?? { revision, index: ALL };
+    await streamEvents(reply, asServerEvents(parts, after, stop.signal), stop, parts.clock, idOf(after));
   });
 }
 
-/**
- * Events with the state store's revision as their id. Several events may share a revision: only the last of them carries
- * the id, so that a client that lost the connection between two gets all of them again rather than missing one.
- */
+/** A place in the stream: the state store's revision, and which of its events. */
+interface Position {
+  readonly revision: number;
+  readonly index: number;
+}
+
+/** Stands for the last event of a revision, however many it has. */
+const ALL = 9_999;
+
+function idOf({ revision, index }: Position): string {
+  return `${revision}.${index}`;
+}
+
+/** The place a client was at; undefined when it says none, or one that this store has not reached. */
+function positionOf(header: string | string[] | undefined, now: number): Position | undefined {
+  const match = /^(\d{1,15})(?:\.(\d{1,4}))?$/.exec(String(header));
+  if (match === null || Number(match[1]) > now) return undefined;
+  return { revision: Number(match[1]), index: match[2] === undefined ? ALL : Number(match[2]) };
+}
+
+/** Every event with its place as its id, so that a client that was cut off between two misses none and sees none twice. */
 async function* asServerEvents(
   parts: ServerParts,
-  after: number | undefined,
+  after: Position,
   signal: AbortSignal,
 ): AsyncGenerator<ServerEvent> {
-  const query = { prefix: EVENT_PREFIX, signal, ...(after === undefined ? {} : { fromRevision: after + 1 }) };
-  for await (const changes of parts.store.watch(query)) {
-    const puts = changes.filter((change) => change.type === 'put');
-    for (const [index, change] of puts.entries()) {
-      yield {
-        ...(index === puts.length - 1 ? { id: String(change.revision) } : {}),
-        type: 'step',
-        data: JSON.parse(change.kv.value),
-      };
+  let from = after.revision;
+  for (;;) {
+    try {
+      for await (const changes of parts.store.watch({
+        prefix: EVENT_PREFIX,
+        signal,
+        fromRevision: Math.max(1, from),
+      })) {
+        const puts = changes.filter((change) => change.type === 'put');
+        for (const [index, { revision, kv }] of puts.entries()) {
+          if (revision === after.revision && index <= after.index) continue;
+          yield { id: idOf({ revision, index }), type: 'step', data: JSON.parse(kv.value) };
+        }
+      }
+      return;
+    } catch (error) {
+      if (!isHeptadError(error, 'COMPACTED')) throw error;
+      // What was forgotten cannot be told any more: say so, and go on with what is left.
+      from = Number(error.details.compactRevision);
+      const message = `events before revision ${from} are no longer kept`;
+      yield { id: idOf({ revision: from - 1, index: ALL }), type: 'gap', data: { message } };
     }
   }
 }

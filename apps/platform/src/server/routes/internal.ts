@@ -46,7 +46,7 @@ export function internalRoutes(app: App, parts: ServerParts): void {
     scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
     scope.all(
       `${STATE_PATH}/*`,
-      { config: { access: stateAccess }, schema: { hide: true } },
+      { config: { access: stateAccess, rawBody: true }, schema: { hide: true } },
       async (request, reply) => {
         reply.hijack();
         const { principal } = request;
@@ -56,7 +56,7 @@ export function internalRoutes(app: App, parts: ServerParts): void {
     );
     scope.all(
       `${EVENT_BUS_PATH}/*`,
-      { config: { access: { resource: 'topics', action: 'write' } }, schema: { hide: true } },
+      { config: { access: { resource: 'topics', action: 'write' }, rawBody: true }, schema: { hide: true } },
       async (request, reply) => {
         reply.hijack();
         await bus(request.raw, reply.raw);

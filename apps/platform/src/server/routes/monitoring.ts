@@ -87,7 +87,7 @@ export function otlpRoutes(app: App, parts: ServerParts): void {
     for (const signal of ['traces', 'metrics', 'logs']) {
       scope.post(
         `/v1/${signal}`,
-        { config: { access: { resource: 'monitoring', action: 'write' } } },
+        { config: { access: { resource: 'monitoring', action: 'write' }, rawBody: true } },
         async (request, reply) => {
           reply.hijack();
           await receive(request.raw, reply.raw);
