@@ -28,6 +28,8 @@ const COUNT = 'http_server_request_duration_seconds_count';
 const BUCKET = 'http_server_request_duration_seconds_bucket';
 /** The service label is that of the process that measured; the service called is `server_address`. */
 const BY_PROXY = 'service="heptad-proxy"';
+/** The platform's own API is a service of the mesh too; its watches last for minutes and would dwarf everything else. */
+const NOT_OURS = 'server_address!="heptad"';
 
 /** Distance of the points of a range, in seconds. */
 export function stepOf(range: TimeRange): number {
@@ -45,7 +47,8 @@ export function trafficQueries(
   range: TimeRange,
 ): Record<'rate' | 'p50' | 'p99' | 'errors', string> {
   const window = `[${Math.max(MIN_RATE_WINDOW_SECONDS, stepOf(range) * 4)}s]`;
-  const only = service === undefined ? BY_PROXY : `${BY_PROXY},server_address=${quoted(service)}`;
+  const only =
+    service === undefined ? `${BY_PROXY},${NOT_OURS}` : `${BY_PROXY},server_address=${quoted(service)}`;
   const rate = `sum by (server_address) (rate(${COUNT}{${only}}${window}))`;
   const failed = `sum by (server_address) (rate(${COUNT}{${only},http_response_status_code=~"5.."}${window}))`;
   const quantile = (q: number): string =>
