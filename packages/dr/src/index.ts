@@ -1,11 +1,11 @@
 // The public face of @heptad/dr.
 
-export type { CenterEventKind } from './center/center.ts';
-export { DisasterRecovery, type DisasterRecoveryOptions } from './center/disaster-recovery.ts';
-export type { CenterEvent } from './center/events.ts';
+export { DisasterRecovery } from './center/disaster-recovery.ts';
+export type { CenterEvent, CenterEventKind } from './center/events.ts';
 export { HttpTransport, type HttpTransportOptions } from './center/http-transport.ts';
 export type { CenterRole } from './center/messages.ts';
 export { NetworkTransport } from './center/network-transport.ts';
+export type { DisasterRecoveryOptions } from './center/options.ts';
 export type { Promotion } from './center/promotions.ts';
 export type { CenterExplanation, CenterStatus, PeerStatus } from './center/status.ts';
 export type { CallHandler, Endpoint, Transport } from './center/transport.ts';

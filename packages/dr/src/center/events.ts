@@ -1,7 +1,16 @@
 // What happened at a centre, for people and programs: the latest events, and who listens.
 
 import type { Clock } from '@heptad/core';
-import type { CenterEventKind } from './center.ts';
+
+/** What kind of thing happened. */
+export type CenterEventKind =
+  | 'role'
+  | 'election'
+  | 'suspicion'
+  | 'replication'
+  | 'decision'
+  | 'divergence'
+  | 'prediction';
 
 /** One thing that happened. */
 export interface CenterEvent {

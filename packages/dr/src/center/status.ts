@@ -2,8 +2,9 @@
 
 import type { Divergence } from '../replicate/applier.ts';
 import type { SenderStatus } from '../replicate/sender.ts';
-import type { Candidacy } from '../topology/decide.ts';
+import { type Candidacy, candidacies } from '../topology/decide.ts';
 import type { Position } from '../topology/position.ts';
+import type { CenterProtocol } from './center.ts';
 import type { CenterRole } from './messages.ts';
 import type { Promotion } from './promotions.ts';
 
@@ -51,4 +52,51 @@ export interface CenterExplanation {
   readonly decision: string;
   /** Every centre, with the reason it may or may not be promoted now, as far as this one knows. */
   readonly candidates: readonly Candidacy[];
+}
+
+/** What no decision was taken yet is called. */
+const UNDECIDED = 'no decision yet';
+
+/** The status of a centre. */
+export function statusOf(
+  protocol: CenterProtocol,
+  own: { readonly address: string; readonly divergences: readonly Divergence[] },
+): CenterStatus {
+  const { primary, leaseLeftMs } = protocol;
+  const { self, topology } = protocol.options;
+  return {
+    self,
+    address: own.address,
+    role: protocol.role,
+    generation: protocol.generation,
+    ...(primary === undefined ? {} : { primary, primaryAddress: topology.center(primary).address }),
+    serving: protocol.serving,
+    ...(leaseLeftMs === undefined ? {} : { leaseLeftMs: Math.round(leaseLeftMs) }),
+    position: protocol.progress.position,
+    replication: topology.settings.replication,
+    automaticFailover: topology.automaticFailover,
+    backups: protocol.reign?.replication() ?? [],
+    peers: protocol.view().peers.map(({ name, suspicion, report }) => ({
+      name,
+      address: topology.center(name).address,
+      ...(report === undefined ? {} : { role: report.role, generation: report.generation }),
+      ...(report?.position === undefined ? {} : { position: report.position }),
+      phi: Number(suspicion.phi.toFixed(2)),
+      suspected: suspicion.suspected,
+      message: suspicion.because,
+    })),
+    promotions: protocol.promotions,
+    divergences: [...own.divergences],
+    decision: protocol.decision?.because ?? UNDECIDED,
+  };
+}
+
+/** Why things are as they are at a centre. */
+export function explanationOf(protocol: CenterProtocol): CenterExplanation {
+  const { self, topology } = protocol.options;
+  return {
+    self,
+    decision: protocol.decision?.because ?? UNDECIDED,
+    candidates: candidacies(protocol.view(), topology),
+  };
 }

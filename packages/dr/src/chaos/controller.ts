@@ -16,7 +16,8 @@ import { type ChaosJournal, FileJournal, StoreJournal } from './journal.ts';
 import { NetworkLatencyInjector } from './latency/injector.ts';
 import { PodFailureInjector } from './pod-failure.ts';
 import type { ExperimentReport, TimelineEntry } from './report.ts';
-import { type RunTiming, runExperiment } from './run.ts';
+import { runExperiment } from './run.ts';
+import type { RunTiming } from './run-context.ts';
 import type { FaultRecord, Injector, MetricReader, Probe, TargetResolver } from './types.ts';
 
 const DEFAULT_TIMING: RunTiming = {

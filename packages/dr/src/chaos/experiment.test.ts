@@ -1,6 +1,8 @@
 import { isHeptadError } from '@heptad/core';
 import { describe, expect, it } from 'vitest';
-import { type ExperimentIssue, parseExperiment, within } from './experiment.ts';
+import { parseExperiment } from './experiment.ts';
+import type { ExperimentIssue } from './experiment-issues.ts';
+import { within } from './threshold.ts';
 
 function issuesOf(source: string): readonly ExperimentIssue[] {
   try {

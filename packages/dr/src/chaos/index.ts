@@ -3,14 +3,13 @@
 export { ChaosController, type ChaosControllerOptions, type RunningExperiment } from './controller.ts';
 export {
   type Experiment,
-  type ExperimentIssue,
   type ExperimentMetric,
   type NetworkLatencyParams,
   type PodFailureParams,
   parseExperiment,
   type Scenario,
-  type Threshold,
 } from './experiment.ts';
+export type { ExperimentIssue } from './experiment-issues.ts';
 export { type ChaosJournal, FileJournal, StoreJournal } from './journal.ts';
 export { NetworkLatencyInjector, type NetworkLatencyInjectorOptions } from './latency/injector.ts';
 export { type InstanceKiller, PodFailureInjector, processKiller } from './pod-failure.ts';
@@ -25,7 +24,8 @@ export type {
   TimelineEntry,
 } from './report.ts';
 export { renderReportHtml } from './report-html.ts';
-export type { RunTiming } from './run.ts';
+export type { RunTiming } from './run-context.ts';
+export type { Threshold } from './threshold.ts';
 export type {
   ActiveFault,
   ChaosInstance,

@@ -1,7 +1,8 @@
 // From what was seen to a verdict and a score, as a pure function: nothing that was not measured can pass.
 
-import { type ExperimentMetric, within } from './experiment.ts';
+import type { ExperimentMetric } from './experiment.ts';
 import type { ExperimentReport, MetricOutcome, ProbeSummary, ScenarioOutcome, ScorePart } from './report.ts';
+import { within } from './threshold.ts';
 
 /** What a verdict is made of. */
 export interface Findings {

@@ -29,7 +29,6 @@ export interface ObjectReplicationOptions extends ObjectTransferOptions {
 export interface ObjectsCenter {
   /** The replicated state, through which records are written. */
   readonly state: StateStore;
-  readonly clock: Clock;
   readonly primary: () => string | undefined;
   /** Whether the copy of the state is whole: records of one that is being rebuilt say nothing. */
   readonly whole: () => boolean;
@@ -44,7 +43,9 @@ export class ObjectReplication implements AsyncDisposable {
   readonly #transfer: ObjectTransfer;
   readonly #writing = new KeyedMutex();
   readonly #stop = new AbortController();
+  #center: ObjectsCenter | undefined;
   #store: ReplicatedObjects | undefined;
+  #antiEntropy: AntiEntropy | undefined;
   #schedule: Timer | undefined;
   #round: Promise<void> = Promise.resolve();
   #failed = '';
@@ -54,8 +55,9 @@ export class ObjectReplication implements AsyncDisposable {
     this.#transfer = new ObjectTransfer({ ...options, signal: this.#stop.signal });
   }
 
-  /** Gives it its centre, and begins anti-entropy. */
+  /** Gives it its centre. */
   attach(center: ObjectsCenter): void {
+    this.#center = center;
     const { objects, state } = this.#options;
     const writing = this.#writing;
     const { betweenEntries, primary, onEvent } = center;
@@ -75,13 +77,21 @@ export class ObjectReplication implements AsyncDisposable {
       onProblem: ({ bucket, key }, error) =>
         onEvent(`the refused write of ${bucket}/${key} is not taken back yet: ${errorMessage(error)}`),
     });
-    const antiEntropy = new AntiEntropy({ state, mender });
-    this.#schedule = center.clock.interval(ANTI_ENTROPY_INTERVAL_MS, () => {
-      if (center.whole()) this.#round = this.#repair(antiEntropy, onEvent);
+    this.#antiEntropy = new AntiEntropy({ state, mender });
+  }
+
+  /** Begins anti-entropy. */
+  begin(clock: Clock): void {
+    this.#schedule = clock.interval(ANTI_ENTROPY_INTERVAL_MS, () => {
+      this.#round = this.#repair();
     });
   }
 
-  async #repair(antiEntropy: AntiEntropy, onEvent: (message: string) => void): Promise<void> {
+  async #repair(): Promise<void> {
+    const antiEntropy = this.#antiEntropy;
+    const center = this.#center;
+    if (antiEntropy === undefined || center === undefined || !center.whole()) return;
+    const { onEvent } = center;
     try {
       const { repaired, failed } = await antiEntropy.round(this.#stop.signal);
       if (repaired.length > 0)

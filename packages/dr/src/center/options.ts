@@ -1,0 +1,28 @@
+// How to run a centre.
+
+import type { Clock, ObjectStore, Random, StateStore } from '@heptad/core';
+import type { FailoverPredictor } from '../predict/predictor.ts';
+import type { Topology, TopologyInput } from '../topology/topology.ts';
+import type { Transport } from './transport.ts';
+
+/** Options of `DisasterRecovery.start`. */
+export interface DisasterRecoveryOptions {
+  readonly topology: Topology | TopologyInput;
+  /** Name of this centre. */
+  readonly self: string;
+  /** Its own copy. A witness needs one too, for its votes. Must survive restarts: a vote forgotten is a vote given twice. */
+  readonly store: StateStore;
+  /** Its own objects; replicated when written through `DisasterRecovery.objects`. */
+  readonly objects?: ObjectStore;
+  /** Where to listen. Default: the centre's address in the topology. */
+  readonly listen?: string;
+  /** Shared by all centres and clients; every message is signed with it. */
+  readonly secret?: string;
+  /** Switch over by plan when the predictor advises it. Default false: only an event is emitted. */
+  readonly switchOnPrediction?: boolean;
+  readonly predictor?: FailoverPredictor;
+  /** Default: HTTP. */
+  readonly transport?: Transport;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
