@@ -137,8 +137,13 @@ export class MicroservicePlatform implements AsyncDisposable {
       network: ownNetwork(first),
       ...options.config,
     };
-    const local = await LocalPlatform.start(config, options.onProgress);
-    return new MicroservicePlatform(local.client, local, temporary);
+    try {
+      const local = await LocalPlatform.start(config, options.onProgress);
+      return new MicroservicePlatform(local.client, local, temporary);
+    } catch (error) {
+      if (temporary !== undefined) await rm(temporary, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** A client of a platform that runs elsewhere. Images can only be built where it runs. */
@@ -221,8 +226,11 @@ export class MicroservicePlatform implements AsyncDisposable {
 
   /** Stops it and removes what it made; a temporary home goes as well. A client only lets go. */
   async close(): Promise<void> {
-    await this.#local?.stop();
-    if (this.#temporary !== undefined) await rm(this.#temporary, { recursive: true, force: true });
+    try {
+      await this.#local?.stop();
+    } finally {
+      if (this.#temporary !== undefined) await rm(this.#temporary, { recursive: true, force: true });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

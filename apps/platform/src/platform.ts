@@ -108,9 +108,12 @@ export class LocalPlatform implements AsyncDisposable {
   async stop(onProgress: (message: string) => void = () => {}): Promise<void> {
     const [server, agent] = this.#keepers;
     onProgress('stopping services, proxy and storage nodes…');
-    await agent?.stop({ graceMs: AGENT_STOP_MS });
-    onProgress('stopping the server…');
-    await server?.stop({ graceMs: SERVER_STOP_MS });
+    try {
+      await agent?.stop({ graceMs: AGENT_STOP_MS });
+    } finally {
+      onProgress('stopping the server…');
+      await server?.stop({ graceMs: SERVER_STOP_MS });
+    }
     await removePidFile(join(platformPaths(this.config.home).run, 'up.pid'));
   }
 
@@ -192,7 +195,11 @@ async function clearStale(config: PlatformConfig, onProgress: (message: string) 
     const stale = await readPidFile(join(platformPaths(config.home).run, `${name}.pid`));
     if (stale === undefined) continue;
     onProgress(`taking over from an earlier ${name} (pid ${stale.pid})`);
-    process.kill(stale.pid, 'SIGKILL');
+    try {
+      process.kill(stale.pid, 'SIGKILL');
+    } catch {
+      // It ended meanwhile, or is not ours to end: endProcess tells the two apart.
+    }
     await endProcess(stale, name, 0);
   }
 }
