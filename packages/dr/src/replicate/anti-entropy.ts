@@ -14,6 +14,8 @@ export const ANTI_ENTROPY_INTERVAL_MS = 60_000;
 const OBJECTS_PER_ROUND = 1000;
 /** Bytes of one round: about 1 MiB/s, a small share of any disk's; 100 GiB are read through in about a day. */
 const BYTES_PER_ROUND: number = 64 * 1024 * 1024;
+/** Failures that end a round: each may have waited for a silent centre, and the next round goes on behind them. */
+const FAILURES_PER_ROUND = 10;
 /** Above every record. */
 const END = `${OBJECTS_PREFIX}\u{10ffff}`;
 
@@ -54,7 +56,8 @@ export class AntiEntropy {
     let bytes = 0;
     for await (const page of pages(this.#state, { after: this.#after, upTo: END })) {
       for (const { key, value } of page) {
-        if (signal?.aborted || checked >= OBJECTS_PER_ROUND || bytes >= BYTES_PER_ROUND)
+        const spent = checked >= OBJECTS_PER_ROUND || bytes >= BYTES_PER_ROUND;
+        if (spent || failed.length >= FAILURES_PER_ROUND || signal?.aborted)
           return { checked, repaired, failed };
         this.#after = key;
         const name = parseRecordKey(key);

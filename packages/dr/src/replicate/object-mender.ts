@@ -53,18 +53,23 @@ export class ObjectMender {
    */
   async mend(name: ObjectName, options: { readonly refused?: boolean } = {}): Promise<boolean> {
     const { objects, transfer, writing, betweenEntries, primary } = this.#options;
+    const { refused = false } = options;
+    const seen = await this.check(name);
+    if (seen.ok && !(refused && seen.record === undefined)) return false;
+    // Before the locks: a centre that is slow to answer must not hold up what is replicated meanwhile.
+    const content =
+      seen.record === undefined ? undefined : await transfer.download(name, seen.record, primary());
     let mended = false;
     // This order everywhere: entries are taken in under the first lock and ask for the second.
     await betweenEntries(() =>
       writing.run(recordKey(name), async () => {
         // Looked at again: what was seen without the locks may have been a write under way.
         const { record, ok } = await this.check(name);
-        if (record === undefined) {
-          if (options.refused === true) await objects.delete(name.bucket, name.key);
-          return;
-        }
-        if (ok) return;
-        await transfer.fetch(name, record, primary());
+        if (record === undefined && refused) await objects.delete(name.bucket, name.key);
+        if (record === undefined || ok || content === undefined) return;
+        // Another version came in meanwhile: when that is damaged too, it is found the next time.
+        if (record.sha256 !== seen.record?.sha256) return;
+        await objects.put(name.bucket, name.key, content, { metadata: record.metadata });
         mended = true;
       }),
     );

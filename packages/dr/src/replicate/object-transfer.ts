@@ -51,13 +51,29 @@ export class ObjectTransfer {
    * Brings in an object with exactly the content of its record, from `first` or else from whichever centre has it. Error:
    * `OBJECT_NOT_REPLICATED` with what each said.
    */
-  async fetch(name: ObjectName, record: ObjectRecord, first: string | undefined): Promise<void> {
+  fetch(name: ObjectName, record: ObjectRecord, first: string | undefined): Promise<void> {
+    return this.#fromAny(name, first, (center) => this.#copy(center, name, record));
+  }
+
+  /** As {@link fetch}, but into memory: so that whoever puts it in its place need hold no lock meanwhile. */
+  download(name: ObjectName, record: ObjectRecord, first: string | undefined): Promise<Uint8Array> {
+    return this.#fromAny(name, first, async (center) => {
+      const pieces: Uint8Array[] = [];
+      for await (const piece of this.#pieces(center, name, record)) pieces.push(piece);
+      return Buffer.concat(pieces);
+    });
+  }
+
+  async #fromAny<T>(
+    name: ObjectName,
+    first: string | undefined,
+    take: (center: string) => Promise<T>,
+  ): Promise<T> {
     const others = this.#options.others().filter((other) => other !== first);
     const problems: string[] = [];
     for (const center of first === undefined ? others : [first, ...others]) {
       try {
-        await this.#copy(center, name, record);
-        return;
+        return await take(center);
       } catch (error) {
         this.#options.signal?.throwIfAborted();
         problems.push(`${center}: ${errorMessage(error)}`);
