@@ -12,7 +12,18 @@ export function registerChaosCommands(program: Command): void {
   dr.command('explain')
     .description('who may be promoted, and why not')
     .action(async (_o, command) => (await load()).drExplain(command));
-  for (const verb of ['drill', 'failover', 'failback']) {
+  dr.command('drill')
+    .description(
+      'rehearse a failover with three centres on this machine; prints RTO and RPO as a client measured them',
+    )
+    .option('--replication <mode>', 'sync or async', 'sync')
+    .option('--fault <fault>', 'kill or freeze', 'kill')
+    .option('--markdown <file>', 'write the report here too')
+    .action(async (options, command) => (await import('../run/drill.ts')).drill(options, command));
+  dr.command('center', { hidden: true }).action(async () =>
+    (await import('../run/rehearsal.ts')).runCenter(),
+  );
+  for (const verb of ['failover', 'failback']) {
     dr.command(verb)
       .description('(not there yet)')
       .action(async () => (await import('../run/not-yet.ts')).notYet(`dr ${verb}`));
