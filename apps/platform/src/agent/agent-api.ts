@@ -3,17 +3,11 @@
 import { timingSafeEqual } from 'node:crypto';
 import { Readable } from 'node:stream';
 import websocket from '@fastify/websocket';
-import {
-  type ContainerInfo,
-  type ContainerRuntime,
-  errorMessage,
-  HeptadError,
-  isHeptadError,
-} from '@heptad/core';
+import { type ContainerInfo, type ContainerRuntime, HeptadError, isHeptadError } from '@heptad/core';
 import Fastify, { type FastifyBaseLogger, LogController } from 'fastify';
-import type WebSocket from 'ws';
 import { z } from 'zod';
 import { toProblem } from '../server/problem.ts';
+import { serveExec } from './exec-session.ts';
 
 /** Label of the containers that belong to the platform's services. */
 export const CONTAINER_LABEL = 'heptad.io/container';
@@ -33,8 +27,6 @@ const logQuery = z.object({
   since: z.coerce.number().optional(),
   tail: z.coerce.number().int().optional(),
 });
-const execStart = z.object({ command: z.array(z.string()).min(1), stdin: z.boolean().default(false) });
-const execFrame = z.object({ stdin: z.base64().optional(), end: z.boolean().optional() });
 
 function isToken(header: string | undefined, token: string): boolean {
   const given = Buffer.from(header ?? '');
@@ -94,15 +86,7 @@ export async function serveAgentApi(options: AgentApiOptions): Promise<AsyncDisp
     return reply.type('application/x-ndjson').send(Readable.from(asJsonLines(lines, stop.signal)));
   });
   app.get<{ Params: { name: string } }>('/containers/:name/exec', { websocket: true }, (socket, request) => {
-    serveExec(runtime, request.params.name, socket).catch((error: unknown) => {
-      const hint = isHeptadError(error) ? error.hint : undefined;
-      socket.send(
-        JSON.stringify({
-          error: { code: isHeptadError(error) ? error.code : 'INTERNAL', message: errorMessage(error), hint },
-        }),
-      );
-      socket.close();
-    });
+    void serveExec(runtime, findContainer(runtime, request.params.name), socket);
   });
   await app.listen({ host: options.host, port: options.port });
   return { [Symbol.asyncDispose]: () => app.close() };
@@ -115,50 +99,4 @@ async function* asJsonLines(lines: AsyncIterable<unknown>, signal: AbortSignal):
     // The reader left: that is how following ends.
     if (!signal.aborted) throw error;
   }
-}
-
-/** Standard input waits here while the program reads slowly; beyond, the socket is paused. */
-const STDIN_HIGH_WATER_BYTES = 1024 * 1024;
-
-async function serveExec(runtime: ContainerRuntime, name: string, socket: WebSocket): Promise<void> {
-  const container = await findContainer(runtime, name);
-  const start = await new Promise<z.infer<typeof execStart>>((resolve, reject) => {
-    socket.once('message', (data) => {
-      const parsed = execStart.safeParse(JSON.parse(String(data)));
-      if (parsed.success) resolve(parsed.data);
-      else
-        reject(
-          new HeptadError(
-            'INVALID_ARGUMENT',
-            `the first frame of exec is not { command, stdin? }: ${z.prettifyError(parsed.error)}`,
-          ),
-        );
-    });
-    socket.once('close', () =>
-      reject(new HeptadError('INVALID_ARGUMENT', 'exec was closed before it began')),
-    );
-  });
-  const stdin = new Readable({ read: () => socket.resume(), highWaterMark: STDIN_HIGH_WATER_BYTES });
-  socket.on('message', (data) => {
-    const frame = execFrame.safeParse(JSON.parse(String(data)));
-    if (!frame.success) return;
-    if (frame.data.stdin !== undefined && !stdin.push(Buffer.from(frame.data.stdin, 'base64')))
-      socket.pause();
-    if (frame.data.end) stdin.push(null);
-  });
-  const gone = new AbortController();
-  socket.on('close', () => gone.abort());
-  const session = await runtime.exec(container.id, {
-    command: start.command,
-    signal: gone.signal,
-    ...(start.stdin ? { stdin } : {}),
-  });
-  const relay = async (stream: AsyncIterable<Uint8Array>, key: 'stdout' | 'stderr'): Promise<void> => {
-    for await (const chunk of stream)
-      socket.send(JSON.stringify({ [key]: Buffer.from(chunk).toString('base64') }));
-  };
-  await Promise.all([relay(session.stdout, 'stdout'), relay(session.stderr, 'stderr')]);
-  const exit = await session.exit;
-  socket.send(JSON.stringify({ exit }));
-  socket.close();
 }

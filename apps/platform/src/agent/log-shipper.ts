@@ -10,6 +10,10 @@ const TICK_MS = 1_000;
 /** Lines kept while the receiver is away; the oldest go first. Containers' own log files keep all. */
 const MAX_WAITING_LINES = 20_000;
 const MAX_BATCH_LINES = 2_000;
+/** Half of what the receiver takes: JSON escapes and attributes come on top. */
+const MAX_BATCH_CHARS = 1024 * 1024;
+/** The receiver is not to blame for these: sending the same again cannot help. */
+const HOPELESS_STATUS: ReadonlySet<number> = new Set([400, 413, 415, 422]);
 
 interface WaitingLine {
   readonly container: string;
@@ -30,18 +34,27 @@ export class LogShipper implements AsyncDisposable {
   readonly #options: LogShipperOptions;
   readonly #stop = new AbortController();
   readonly #followed = new Set<string>();
+  /** Time up to which each container's lines have been taken; those of new containers are taken from the first. */
+  readonly #takenUntil = new Map<string, number>();
+  readonly #startedAt: number;
   readonly #running: Promise<void>;
   #waiting: WaitingLine[] = [];
 
   constructor(options: LogShipperOptions) {
     this.#options = options;
+    this.#startedAt = options.clock.now();
     this.#running = this.#run();
   }
 
   async #run(): Promise<void> {
     const { clock, runtime } = this.#options;
     while (!this.#stop.signal.aborted) {
-      for (const container of await runtime.list().catch(() => [])) {
+      const containers = await runtime.list().catch(() => undefined);
+      if (containers !== undefined) {
+        const present = new Set(containers.map(({ id }) => id));
+        for (const id of this.#takenUntil.keys()) if (!present.has(id)) this.#takenUntil.delete(id);
+      }
+      for (const container of containers ?? []) {
         if (container.labels[CONTAINER_LABEL] === undefined || this.#followed.has(container.id)) continue;
         this.#followed.add(container.id);
         void this.#follow(container.id, container.name, container.labels[SERVICE_LABEL] ?? container.name);
@@ -55,9 +68,10 @@ export class LogShipper implements AsyncDisposable {
     try {
       for await (const line of this.#options.runtime.logs(id, {
         follow: true,
-        tail: 0,
+        since: this.#takenUntil.get(id) ?? this.#startedAt,
         signal: this.#stop.signal,
       })) {
+        this.#takenUntil.set(id, line.at + 1);
         this.#waiting.push({ container, service, line });
         if (this.#waiting.length > MAX_WAITING_LINES)
           this.#waiting.splice(0, this.#waiting.length - MAX_WAITING_LINES);
@@ -70,18 +84,20 @@ export class LogShipper implements AsyncDisposable {
 
   async #ship(): Promise<void> {
     while (this.#waiting.length > 0) {
-      const batch = this.#waiting.slice(0, MAX_BATCH_LINES);
+      const batch = nextBatch(this.#waiting);
       const sent = await fetch(`${this.#options.endpoint}/v1/logs`, {
         method: 'POST',
         headers: { 'content-type': 'application/json', authorization: `Bearer ${this.#options.token}` },
         body: JSON.stringify(asOtlp(batch)),
         signal: AbortSignal.timeout(5_000),
       }).then(
-        (response) => response.ok,
+        (response) => response.ok || HOPELESS_STATUS.has(response.status),
         () => false,
       );
       if (!sent) return;
-      this.#waiting = this.#waiting.slice(batch.length);
+      // The oldest may have been dropped meanwhile: only what was sent goes.
+      const gone = new Set(batch);
+      this.#waiting = this.#waiting.filter((line) => !gone.has(line));
     }
   }
 
@@ -89,6 +105,18 @@ export class LogShipper implements AsyncDisposable {
     this.#stop.abort();
     await this.#running;
   }
+}
+
+/** The oldest lines, as many as fit into one request; at least one. */
+function nextBatch(waiting: readonly WaitingLine[]): WaitingLine[] {
+  const batch: WaitingLine[] = [];
+  let chars = 0;
+  for (const one of waiting) {
+    chars += one.line.text.length;
+    if (batch.length >= MAX_BATCH_LINES || (chars > MAX_BATCH_CHARS && batch.length > 0)) break;
+    batch.push(one);
+  }
+  return batch;
 }
 
 /** Severity, trace and text of a line that is a JSON log record (pino's shape), else the text as it is. */

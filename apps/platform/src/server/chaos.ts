@@ -1,6 +1,13 @@
 // Chaos experiments against the services of this platform: targets are services, the probe is a user's request.
 
-import { type Clock, HeptadError, type Resources, type ServiceResource, type StateStore } from '@heptad/core';
+import {
+  type Clock,
+  errorMessage,
+  HeptadError,
+  type Resources,
+  type ServiceResource,
+  type StateStore,
+} from '@heptad/core';
 import { ChaosController, type ChaosTarget, type ExperimentReport, renderReportHtml } from '@heptad/dr/chaos';
 import { request } from 'undici';
 import type { AgentDirectory } from './agents.ts';
@@ -60,15 +67,17 @@ export class ChaosService implements AsyncDisposable {
     });
     id = running.id;
     this.#remember({ id, name: running.name, phase: 'running', message });
-    void running.done.then((report) => {
-      const { status, verdict, score, because } = report;
-      this.#note(running.id, {
-        phase: status,
-        verdict,
-        message: because,
-        ...(score === null ? {} : { score }),
-      });
-    });
+    running.done.then(
+      ({ status, verdict, score, because }) =>
+        this.#note(running.id, {
+          phase: status,
+          verdict,
+          message: because,
+          ...(score === null ? {} : { score }),
+        }),
+      // Its report could not be written, say: the server goes on, and who looks sees why.
+      (error: unknown) => this.#note(running.id, { phase: 'failed', message: errorMessage(error) }),
+    );
     return this.get(running.id);
   }
 

@@ -132,15 +132,22 @@ export function nodeRoutes(app: App, parts: ServerParts): void {
   );
 }
 
-/** Frames sent before the agent's side is open wait here; a client that sends more first is cut off. */
-const MAX_EARLY_FRAMES = 64;
+/** Frames sent before the agent's side is open wait here; beyond, the client's socket is paused. */
+const MAX_EARLY_FRAMES = 16;
+
+/** Passes frames on as fast as the other side takes them. */
+function pipe(from: WebSocket, to: WebSocket): void {
+  from.on('message', (data) => {
+    from.pause();
+    to.send(String(data), () => from.resume());
+  });
+}
 
 /** Joins the client's socket and the agent's: frames pass through unchanged. */
 async function relayExec(parts: ServerParts, container: string, client: WebSocket): Promise<void> {
   const early: string[] = [];
   const hold = (data: WebSocket.RawData): void => {
-    if (early.length >= MAX_EARLY_FRAMES) client.close(1009, 'too many frames before the program started');
-    else early.push(String(data));
+    if (early.push(String(data)) >= MAX_EARLY_FRAMES) client.pause();
   };
   client.on('message', hold);
   const agent = await parts.agents.of(container);
@@ -150,19 +157,15 @@ async function relayExec(parts: ServerParts, container: string, client: WebSocke
   upstream.on('open', () => {
     client.off('message', hold);
     for (const frame of early) upstream.send(frame);
-    client.on('message', (data) => upstream.send(String(data)));
+    pipe(client, upstream);
+    client.resume();
   });
-  upstream.on('message', (data) => client.send(String(data)));
+  pipe(upstream, client);
   upstream.on('close', () => client.close());
   upstream.on('error', (error) => {
-    client.send(
-      JSON.stringify({
-        error: {
-          code: 'UNAVAILABLE',
-          message: `the agent of this container does not answer: ${error.message}`,
-        },
-      }),
-    );
+    const message = `the agent of this container does not answer: ${error.message}`;
+    client.send(JSON.stringify({ error: { code: 'UNAVAILABLE', message } }));
+    client.resume();
     client.close();
   });
   client.on('close', () => upstream.close());
