@@ -82,6 +82,13 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
     loggerInstance: logger,
     bodyLimit: BODY_LIMIT_BYTES,
     forceCloseConnections: true,
+    // A URL that cannot be decoded reaches no route and no error handler.
+    frameworkErrors: (error, _request, reply) => {
+      const problem = toProblem(error);
+      reply.hijack();
+      reply.raw.writeHead(problem.status, { 'content-type': 'application/problem+json' });
+      reply.raw.end(JSON.stringify(problem));
+    },
     routerOptions: { maxParamLength: 2048 },
     logController: new LogController({ disableRequestLogging: true }),
   });

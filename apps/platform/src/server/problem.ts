@@ -105,6 +105,18 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   NODE_TIMEOUT: 504,
 };
 
+/** What to do when the error itself does not say. */
+const HINT_OF_STATUS: Readonly<Record<number, string>> = {
+  400: 'compare it with /openapi.json',
+  401: 'log in again: POST /api/v1/auth/login',
+  403: 'ask an administrator',
+  404: 'list what there is and compare the name',
+  409: 'read what is there now and decide anew',
+  500: 'look into the log of the server',
+  503: 'try again shortly; heptad status says what is missing',
+  504: 'try again; heptad status says what is slow',
+};
+
 function titleOf(code: string): string {
   const words = code.toLowerCase().replaceAll('_', ' ');
   return words.charAt(0).toUpperCase() + words.slice(1);
@@ -112,6 +124,7 @@ function titleOf(code: string): string {
 
 function problemOfHeptadError(error: HeptadError): Problem {
   const status = STATUS_OF_CODE[error.code] ?? 500;
+  const hint = error.hint ?? HINT_OF_STATUS[status];
   return {
     type: `https://heptad.dev/errors/${error.code}`,
     title: titleOf(error.code),
@@ -119,7 +132,7 @@ function problemOfHeptadError(error: HeptadError): Problem {
     detail: error.message,
     code: error.code,
     retryable: error.retryable,
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    ...(hint === undefined ? {} : { hint }),
     ...(Object.keys(error.details).length === 0 ? {} : { details: error.details }),
   };
 }

@@ -5,6 +5,7 @@ import { formatBytes, invalidArgument, type ObjectInfo } from '@heptad/core';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { printJson, printTable, say } from '../output.ts';
+import { listAll } from './inspect.ts';
 
 /** What `GET /api/v1/storage` answers. */
 export interface StorageStatus {
@@ -95,10 +96,7 @@ export async function get(object: string, file: string | undefined, command: Com
 export async function list(bucket: string, options: { prefix?: string }, command: Command): Promise<void> {
   const { client, json } = contextOf(command);
   const query = options.prefix === undefined ? '' : `?prefix=${encodeURIComponent(options.prefix)}`;
-  const { items } = await client.json<{ items: ObjectInfo[] }>(
-    'GET',
-    `/api/v1/storage/${encodeURIComponent(bucket)}${query}`,
-  );
+  const items = await listAll<ObjectInfo>(client, `/api/v1/storage/${encodeURIComponent(bucket)}${query}`);
   if (json) return printJson(items);
   printTable(
     ['KEY', 'SIZE', 'MODIFIED', 'SHA-256'],

@@ -15,10 +15,12 @@ const auditQuery = z.object({
   limit: z.coerce.number().int().min(1).max(1000).default(100),
   cursor: z.coerce.number().int().min(0).optional(),
 });
+/** Of people, and of the programs that a token may stand for. */
+const KNOWN_ROLES = ['admin', 'operator', 'viewer', 'service', 'node'] as const;
 const tokenBody = z.object({
   /** What it is for. */
   name: z.string().min(1).max(200),
-  roles: z.array(z.string()).min(1).max(8),
+  roles: z.array(z.enum(KNOWN_ROLES)).min(1).max(8),
   scopes: z.array(z.string()).max(64).optional(),
   /** Only with role `service`: the service it speaks for. */
   service: z.string().optional(),

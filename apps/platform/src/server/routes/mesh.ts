@@ -2,7 +2,10 @@
 
 import {
   type EndpointResource,
+  errorMessage,
   HeptadError,
+  invalidArgument,
+  isHeptadError,
   networkPolicySpec,
   resourceName,
   trafficRuleSpec,
@@ -106,13 +109,17 @@ export function meshRoutes(app: App, parts: ServerParts): void {
 
   app.post('/api/v1/mesh/call', { ...write, schema: { body: callBody } }, async (request) => {
     const { service, path, method, headers, body } = request.body;
-    const answer = await parts.meshClient.fetch(`http://${service}${path}`, {
-      method,
-      headers,
-      signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
-      ...(body === undefined ? {} : { body }),
-    });
-    const text = await boundedText(answer, service);
+    const { answer, text } = await parts.meshClient
+      .fetch(`http://${service}${path}`, {
+        method,
+        headers,
+        signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+        ...(body === undefined ? {} : { body }),
+      })
+      .then(async (got) => ({ answer: got, text: await boundedText(got, service) }))
+      .catch((error: unknown) => {
+        throw callFailure(error, service);
+      });
     return { status: answer.status, headers: Object.fromEntries(answer.headers.entries()), body: text };
   });
 }
@@ -134,4 +141,24 @@ async function boundedText(answer: { readonly body: CallBody | null }, service: 
     text += decoder.decode(chunk, { stream: true });
   }
   return text + decoder.decode();
+}
+
+/** fetch wraps what went wrong in a TypeError: the reader wants the reason. */
+function callFailure(error: unknown, service: string): HeptadError {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) if (isHeptadError(cause)) return cause;
+  if (error instanceof Error && error.name === 'TimeoutError') {
+    return new HeptadError('TIMEOUT', `service "${service}" did not answer in ${CALL_TIMEOUT_MS / 1000} s`, {
+      hint: `heptad logs ${service} may say why`,
+    });
+  }
+  if (error instanceof TypeError && error.cause === undefined)
+    return invalidArgument(
+      `this request cannot be sent: ${error.message}`,
+      'look at its method, headers and body',
+    );
+  const reason = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  return new HeptadError('CALL_FAILED', `cannot call service "${service}": ${errorMessage(reason)}`, {
+    cause: error,
+    hint: `heptad ps ${service} says whether it runs`,
+  });
 }

@@ -1,7 +1,7 @@
 // /monitoring, /logs, /traces, /alerts, /anomalies, and the OTLP receiver.
 
 import { alertSpec, resourceName } from '@heptad/core';
-import { monitoringHandler } from '@heptad/monitoring';
+import { monitoringHandler, parsePromql } from '@heptad/monitoring';
 import { z } from 'zod';
 import type { App } from '../app.ts';
 import { ifRevisionOf, setEtag } from '../etag.ts';
@@ -64,6 +64,8 @@ export function monitoringRoutes(app: App, parts: ServerParts): void {
     '/api/v1/alerts/:name',
     { ...write, schema: { params: nameParams, body: z.object({ spec: alertSpec }) } },
     async (request, reply) => {
+      // A rule that cannot be read is refused here, not only told of in its status.
+      parsePromql(request.body.spec.expression);
       const alert = await parts.resources.Alert.apply(
         { name: request.params.name, spec: request.body.spec },
         ifRevisionOf(request),

@@ -2,6 +2,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import {
+  HeptadError,
   networkPolicySpec,
   resourceName,
   type ServiceResource,
@@ -14,6 +15,7 @@ import { ifRevisionOf, setEtag } from '../etag.ts';
 import { page, pageQuery } from '../paging.ts';
 import type { ServerParts } from '../parts.ts';
 import { redactService, restoreSecrets } from '../redact.ts';
+import { SYSTEM_LABEL } from '../system-service.ts';
 
 const nameParams = z.object({ name: resourceName });
 const serviceBody = z.object({ spec: serviceSpec, labels: z.record(z.string(), z.string()).default({}) });
@@ -27,6 +29,13 @@ const manifest = z.object({
 /** Adds the routes. */
 export function serviceRoutes(app: App, parts: ServerParts): void {
   const { Service, NetworkPolicy, TrafficRule } = parts.resources;
+  /** Without its own service containers could not reach the platform any more. */
+  const refuseSystem = async (name: string): Promise<void> => {
+    if ((await Service.find(name))?.labels[SYSTEM_LABEL] === undefined) return;
+    throw new HeptadError('FORBIDDEN', `service "${name}" belongs to the platform and is not changed`, {
+      hint: 'choose another name for yours',
+    });
+  };
   const shown = (service: ServiceResource): ServiceResource => redactService(parts.redactor, service);
   const read = { config: { access: { resource: 'services', action: 'read' } } } as const;
   const write = { config: { access: { resource: 'services', action: 'write' } } } as const;
@@ -57,6 +66,7 @@ export function serviceRoutes(app: App, parts: ServerParts): void {
     async (request, reply) => {
       const { name } = request.params;
       const { labels } = request.body;
+      await refuseSystem(name);
       const spec = restoreSecrets(parts.redactor, request.body.spec, (await Service.find(name))?.spec);
       const service = await parts.orchestrator.deploy(name, spec, { labels, ...ifRevisionOf(request) });
       setEtag(reply, service);
@@ -69,6 +79,7 @@ export function serviceRoutes(app: App, parts: ServerParts): void {
     async (request, reply) => {
       const { name } = request.params;
       const { ifRevision } = ifRevisionOf(request);
+      await refuseSystem(name);
       // The same removal as the orchestrator's, with the revision as its condition.
       if (ifRevision === undefined) await parts.orchestrator.remove(name);
       else await Service.remove(name, { ifRevision });
@@ -82,6 +93,7 @@ export function serviceRoutes(app: App, parts: ServerParts): void {
       schema: { params: nameParams, body: z.object({ replicas: z.number().int().min(0).max(10_000) }) },
     },
     async (request) => {
+      await refuseSystem(request.params.name);
       return shown(await parts.orchestrator.scale(request.params.name, request.body.replicas));
     },
   );
@@ -89,6 +101,7 @@ export function serviceRoutes(app: App, parts: ServerParts): void {
     '/api/v1/services/:name/rollback',
     { ...write, schema: { params: nameParams } },
     async (request) => {
+      await refuseSystem(request.params.name);
       return shown(await parts.orchestrator.rollback(request.params.name));
     },
   );
