@@ -1,6 +1,7 @@
 // The clock of one simulated process: stops calling back while the process is paused, though time goes on.
 
 import type { Clock, Instant, Timer } from '../ports/clock.ts';
+import { sleepByTimer } from '../ports/sleep.ts';
 import type { VirtualClock } from './virtual-clock.ts';
 
 /**
@@ -30,21 +31,7 @@ export class ProcessClock implements Clock {
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(signal.reason);
-        return;
-      }
-      const onAbort = (): void => {
-        timer.cancel();
-        reject(signal?.reason);
-      };
-      const timer = this.timer(ms, () => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      });
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
+    return sleepByTimer(this, ms, signal);
   }
 
   timer(ms: number, callback: () => void): Timer {

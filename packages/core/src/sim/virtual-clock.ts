@@ -2,6 +2,7 @@
 
 import type { Clock, Instant, Timer } from '../ports/clock.ts';
 import { eventLoopTurn } from '../ports/node/turn.ts';
+import { sleepByTimer } from '../ports/sleep.ts';
 
 interface Event extends Timer {
   atMs: number;
@@ -98,21 +99,7 @@ export class VirtualClock implements Clock {
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(signal.reason);
-        return;
-      }
-      const onAbort = (): void => {
-        timer.cancel();
-        reject(signal?.reason);
-      };
-      const timer = this.timer(ms, () => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      });
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
+    return sleepByTimer(this, ms, signal);
   }
 
   timer(ms: number, callback: () => void): Timer {

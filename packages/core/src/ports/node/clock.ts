@@ -1,6 +1,7 @@
 // The real clock: the only place in Heptad's packages that touches the system's time and timers.
 
 import type { Clock, Instant, Timer } from '../clock.ts';
+import { sleepByTimer } from '../sleep.ts';
 
 /** The longest delay a Node timer takes (2^31 - 1 ms, about 24.8 days); longer ones are chained. */
 const LONGEST_TIMER_MS = 2_147_483_647;
@@ -52,21 +53,7 @@ class SystemClock implements Clock {
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(signal.reason);
-        return;
-      }
-      const onAbort = (): void => {
-        timer.cancel();
-        reject(signal?.reason);
-      };
-      const timer = this.timer(ms, () => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      });
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
+    return sleepByTimer(this, ms, signal);
   }
 
   timer(ms: number, callback: () => void, options: { unref?: boolean } = {}): Timer {
