@@ -26,6 +26,7 @@ export {
   type ImageSummary,
   type ImageTag,
 } from './image/image-store.ts';
+export type { Referrer } from './image/referrers.ts';
 export type { Attachment, AttachRequest, NetworkBackend } from './network/backend.ts';
 export { CniBridgeNetwork, type CniBridgeOptions } from './network/cni-bridge.ts';
 export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';

@@ -4,7 +4,14 @@ import { deleteAbandonedTemporaries } from '../system/files.ts';
 import { chainIds, type Digest } from './digest.ts';
 import { ImageStore } from './image-store.ts';
 import type { Descriptor } from './manifest.ts';
-import { isIndex, MAX_MANIFEST_BYTES, parseImageConfig, parseIndex, parseManifest } from './manifest.ts';
+import {
+  isImage,
+  isIndex,
+  MAX_MANIFEST_BYTES,
+  parseImageConfig,
+  parseIndex,
+  parseManifest,
+} from './manifest.ts';
 
 /** What {@link ImageStore.gc} deleted. */
 export interface GarbageReport {
@@ -44,6 +51,9 @@ export async function collectGarbage(
     blobs += 1;
     freedBytes += blob.size;
   }
+  // After the blobs, so that a crash in between leaves an entry without content, which the next run removes.
+  for (const subject of await store.referrerIndex.subjects())
+    if ((await store.content.info(subject)) === undefined) await store.referrerIndex.forget(subject);
   const snapshots = await sweepSnapshots(store, marked.snapshots, before);
   const unfinished =
     (await deleteAbandonedTemporaries(store.tagDirectory)) +
@@ -54,8 +64,10 @@ export async function collectGarbage(
 
 async function mark(store: ImageStore, target: Descriptor, marked: Marked): Promise<void> {
   // An index may name platforms that were never fetched.
-  if ((await store.content.info(target.digest)) === undefined) return;
+  if (marked.blobs.has(target.digest) || (await store.content.info(target.digest)) === undefined) return;
   marked.blobs.add(target.digest);
+  // What is attached to something lives as long as that does.
+  for (const { descriptor } of await store.referrers(target.digest)) await mark(store, descriptor, marked);
   const bytes = await store.content.readBytes(target.digest, MAX_MANIFEST_BYTES);
   if (isIndex(target)) {
     for (const child of parseIndex(bytes).manifests) await mark(store, child, marked);
@@ -63,7 +75,7 @@ async function mark(store: ImageStore, target: Descriptor, marked: Marked): Prom
   }
   const manifest = parseManifest(bytes);
   for (const { digest } of [manifest.config, ...manifest.layers]) marked.blobs.add(digest);
-  if ((await store.content.info(manifest.config.digest)) === undefined) return;
+  if (!isImage(manifest) || (await store.content.info(manifest.config.digest)) === undefined) return;
   const config = parseImageConfig(await store.content.readBytes(manifest.config.digest, MAX_MANIFEST_BYTES));
   for (const chainId of chainIds(config.rootfs.diff_ids)) marked.snapshots.add(chainId);
 }

@@ -25,6 +25,7 @@ import {
   parseManifest,
 } from './manifest.ts';
 import { parseReference, taggedName } from './reference.ts';
+import { type Referrer, ReferrerIndex } from './referrers.ts';
 import { Snapshotter } from './snapshotter.ts';
 
 /** A name and what it leads to. */
@@ -105,6 +106,8 @@ export class ImageStore {
   readonly home: string;
   readonly clock: Clock;
   readonly random: Random;
+  /** What is attached to what; {@link attach} and {@link referrers} are its face. */
+  readonly referrerIndex: ReferrerIndex;
   /** Where names are kept. */
   readonly tagDirectory: string;
 
@@ -113,6 +116,7 @@ export class ImageStore {
     this.content = content;
     this.snapshots = snapshots;
     this.tagDirectory = join(options.home, 'tags');
+    this.referrerIndex = new ReferrerIndex(options.home);
     this.clock = options.clock ?? systemClock;
     this.random = options.random ?? systemRandom;
   }
@@ -219,6 +223,35 @@ export class ImageStore {
    */
   async save(references: readonly string[], target: ArchiveTarget): Promise<void> {
     await saveArchive(this, references, target);
+  }
+
+  /**
+   * Records that a manifest of the content store is about another one (a signature, an SBOM), so that it is found by
+   * {@link referrers}, pushed with its subject, and kept as long. `subject` defaults to the manifest's own `subject`
+   * field; `tag` is for what a registry finds by a tag instead (cosign's `sha256-<hex>.sig`).
+   * Throws `IMAGE_INVALID` when neither says what it is about, `LIMIT_EXCEEDED`.
+   */
+  async attach(target: Descriptor, options: { subject?: Digest; tag?: string } = {}): Promise<Referrer> {
+    const bytes = await this.content.readBytes(target.digest, MAX_MANIFEST_BYTES);
+    const manifest = parseManifest(bytes, `the artifact ${target.digest}`);
+    const subject = options.subject ?? manifest.subject?.digest;
+    if (subject === undefined)
+      throw new ContainerError('IMAGE_INVALID', `cannot attach ${target.digest}: it says no subject`);
+    const referrer: Referrer = {
+      descriptor: { mediaType: target.mediaType, digest: target.digest, size: target.size },
+      artifactType: manifest.artifactType ?? manifest.config.mediaType,
+      ...(options.tag === undefined ? {} : { tag: options.tag }),
+    };
+    await this.referrerIndex.add(subject, referrer);
+    return referrer;
+  }
+
+  /** What is attached to a manifest or index: OCI referrers, and signatures in cosign's tag layout. */
+  async referrers(digest: Digest, options: { artifactType?: string } = {}): Promise<Referrer[]> {
+    const all = await this.referrerIndex.list(digest);
+    return all.filter(
+      ({ artifactType }) => options.artifactType === undefined || artifactType === options.artifactType,
+    );
   }
 
   /** Deletes content and snapshots that no name and none of `inUse` (manifest digests) leads to. */

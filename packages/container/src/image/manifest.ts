@@ -23,6 +23,10 @@ export interface ImageManifest {
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
   readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** What kind of artifact it is, when it is no image. */
+  readonly artifactType?: string | undefined;
+  /** What it is attached to: a signature's image. */
+  readonly subject?: Descriptor | undefined;
 }
 
 /** A list of manifests: platforms of an image, or images of an archive. */
@@ -68,6 +72,9 @@ export const MEDIA_TYPE = {
   layerGzip: 'application/vnd.oci.image.layer.v1.tar+gzip',
   dockerIndex: 'application/vnd.docker.distribution.manifest.list.v2+json',
   dockerManifest: 'application/vnd.docker.distribution.manifest.v2+json',
+  dockerConfig: 'application/vnd.docker.container.image.v1+json',
+  /** The two bytes `{}`: the config of an artifact that needs none. */
+  empty: 'application/vnd.oci.empty.v1+json',
 } as const;
 
 /** Manifests and configs are held in memory: registries cap them at 4 MiB, and so do we. */
@@ -96,6 +103,8 @@ const manifest = z.object({
   config: descriptor,
   layers: z.array(descriptor).max(MAX_LAYERS),
   annotations: nullable(z.record(z.string(), z.string())),
+  artifactType: nullable(z.string()),
+  subject: nullable(descriptor),
 });
 const strings = nullable(z.array(z.string()));
 const keys = nullable(z.record(z.string(), z.unknown()));
@@ -160,6 +169,12 @@ export function parseImageConfig(bytes: Uint8Array, what = 'the image config'): 
 /** Whether a descriptor points to an index rather than to one image. */
 export function isIndex(target: Pick<Descriptor, 'mediaType'>): boolean {
   return target.mediaType === MEDIA_TYPE.index || target.mediaType === MEDIA_TYPE.dockerIndex;
+}
+
+/** Whether a manifest is an image rather than an artifact such as a signature: only an image's config can be unpacked by. */
+export function isImage(manifest: ImageManifest): boolean {
+  const { mediaType } = manifest.config;
+  return mediaType === MEDIA_TYPE.config || mediaType === MEDIA_TYPE.dockerConfig;
 }
 
 /** The architecture of this machine in OCI's (Go's) words. */
