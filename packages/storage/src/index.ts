@@ -21,4 +21,13 @@ export {
   partitionOf,
 } from './placement/assign.ts';
 export type { Layout, LayoutNode } from './placement/layout.ts';
+export {
+  CONSISTENCY_HEADER,
+  ERROR_CODE_HEADER,
+  formatInfoHeader,
+  OBJECT_INFO_HEADER,
+  OBJECT_METADATA_HEADER,
+  parseMetadataHeader,
+} from './remote/object-http.ts';
+export { RemoteObjectStore, type RemoteObjectStoreOptions } from './remote/remote-object-store.ts';
 export type { NodeStatus, PartitionStatus } from './wire/protocol.ts';

@@ -5,6 +5,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import websocket from '@fastify/websocket';
 import { HeptadError, type Principal } from '@heptad/core';
+import { ERROR_CODE_HEADER, MAX_KEY_BYTES } from '@heptad/storage';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -89,7 +90,8 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
       reply.raw.writeHead(problem.status, { 'content-type': 'application/problem+json' });
       reply.raw.end(JSON.stringify(problem));
     },
-    routerOptions: { maxParamLength: 2048 },
+    // The longest key of an object, every byte of it percent-encoded.
+    routerOptions: { maxParamLength: 3 * MAX_KEY_BYTES },
     logController: new LogController({ disableRequestLogging: true }),
   });
   fastify.setValidatorCompiler(validatorCompiler);
@@ -141,6 +143,7 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
       const retryAfterMs = Number(problem.details?.retryAfterMs ?? 1000);
       reply.header('retry-after', String(Math.ceil(retryAfterMs / 1000)));
     }
+    reply.header(ERROR_CODE_HEADER, problem.code);
     return reply.status(problem.status).type('application/problem+json').send(JSON.stringify(problem));
   });
   app.setNotFoundHandler((request, reply) => {

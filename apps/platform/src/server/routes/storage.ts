@@ -1,6 +1,14 @@
 // /storage: objects of the replicated store, and the state of its cluster.
 
-import { CONSISTENCY_LEVELS, invalidArgument, type ObjectInfo } from '@heptad/core';
+import { validateHeaderName, validateHeaderValue } from 'node:http';
+import { CONSISTENCY_LEVELS, type GetOptions, invalidArgument, type ObjectInfo } from '@heptad/core';
+import {
+  CONSISTENCY_HEADER,
+  formatInfoHeader,
+  OBJECT_INFO_HEADER,
+  OBJECT_METADATA_HEADER,
+  parseMetadataHeader,
+} from '@heptad/storage';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { App } from '../app.ts';
@@ -18,7 +26,7 @@ const OBJECT_LIMIT_BYTES = 64 * 1024 * 1024;
 const METADATA_PREFIX = 'x-heptad-meta-';
 
 function consistencyOf(request: FastifyRequest): { consistency?: (typeof CONSISTENCY_LEVELS)[number] } {
-  const header = request.headers['x-heptad-consistency'];
+  const header = request.headers[CONSISTENCY_HEADER];
   if (header === undefined) return {};
   const level = CONSISTENCY_LEVELS.find((one) => one === header);
   if (level === undefined)
@@ -37,18 +45,53 @@ function conditionsOf(request: FastifyRequest): { ifMatch?: string; ifNoneMatch?
   };
 }
 
+function rangeOf(request: FastifyRequest): Pick<GetOptions, 'range'> {
+  const header = request.headers.range;
+  if (header === undefined) return {};
+  const [, start, end] = /^bytes=(\d+)-(\d*)$/.exec(header) ?? [];
+  if (start === undefined)
+    throw invalidArgument(`range "${header}" is not known`, 'use bytes=FIRST-LAST or bytes=FIRST-');
+  return { range: { start: Number(start), ...(end === '' ? {} : { end: Number(end) }) } };
+}
+
 function metadataOf(request: FastifyRequest): Record<string, string> {
+  const exact = request.headers[OBJECT_METADATA_HEADER];
+  if (typeof exact === 'string') {
+    try {
+      return parseMetadataHeader(exact);
+    } catch {
+      throw invalidArgument(
+        `header ${OBJECT_METADATA_HEADER} cannot be read`,
+        'give percent-encoded JSON of names and texts',
+      );
+    }
+  }
   const entries = Object.entries(request.headers).filter(([name]) => name.startsWith(METADATA_PREFIX));
   return Object.fromEntries(
     entries.map(([name, value]) => [name.slice(METADATA_PREFIX.length), String(value)]),
   );
 }
 
+/** Metadata may be any text; what no header can hold is only in {@link OBJECT_INFO_HEADER}. */
+function fitsHeader(name: string, value: string): boolean {
+  try {
+    validateHeaderName(name);
+    validateHeaderValue(name, value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function setObjectHeaders(reply: FastifyReply, info: ObjectInfo): void {
+  reply.header(OBJECT_INFO_HEADER, formatInfoHeader(info));
   reply.header('etag', `"${info.etag}"`);
   reply.header('x-heptad-sha256', info.sha256);
   reply.header('last-modified', new Date(info.lastModified).toUTCString());
-  for (const [name, value] of Object.entries(info.metadata)) reply.header(`${METADATA_PREFIX}${name}`, value);
+  for (const [name, value] of Object.entries(info.metadata)) {
+    const header = `${METADATA_PREFIX}${name}`;
+    if (fitsHeader(header, value)) reply.header(header, value);
+  }
 }
 
 /** Adds the routes. */
@@ -109,10 +152,17 @@ export function storageRoutes(app: App, parts: ServerParts): void {
       '/api/v1/storage/:bucket/*',
       { ...read, exposeHeadRoute: false, schema: { params: objectParams } },
       async (request, reply) => {
-        const { info, body } = await parts.storage
-          .objects()
-          .get(request.params.bucket, request.params['*'], consistencyOf(request));
+        const { bucket, '*': key } = request.params;
+        const { range } = rangeOf(request);
+        const { info, body } = await parts.storage.objects().get(bucket, key, {
+          ...consistencyOf(request),
+          ...(range === undefined ? {} : { range }),
+        });
         setObjectHeaders(reply, info);
+        if (range !== undefined) {
+          const last = range.start + body.length - 1;
+          reply.status(206).header('content-range', `bytes ${range.start}-${last}/${info.sizeBytes}`);
+        }
         return reply
           .type('application/octet-stream')
           .send(Buffer.from(body.buffer, body.byteOffset, body.byteLength));
