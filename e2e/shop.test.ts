@@ -230,7 +230,16 @@ describe('faults', () => {
 
   it('loses no acknowledged order when the proxy is killed', () => ordersThrough(killProcess('proxy')));
   it('loses no acknowledged order when the agent is killed', () => ordersThrough(killProcess('agent')));
-  it('loses no acknowledged order when the server is killed', () => ordersThrough(killProcess('server')));
+  it('loses no acknowledged order when the server is killed, and has a server again', async () => {
+    await ordersThrough(killProcess('server'));
+    // Orders do without a server; what comes next does not.
+    const ready = () =>
+      fetch(`${place.server}/readyz`).then(
+        ({ status }) => status,
+        () => undefined,
+      );
+    expect(await eventually(ready, (status) => status === 200, 30_000)).toBe(200);
+  });
   it('loses no acknowledged order when a storage node is killed', () =>
     ordersThrough(killProcess('storage-2')));
 });

@@ -106,10 +106,11 @@ export class CloudNativeSecurity implements AsyncDisposable {
       path: join(options.directory, 'keyring.json'),
       clock,
       ...(options.root === undefined ? {} : { root: options.root }),
+      ...(options.onKeyringSaved === undefined ? {} : { onSaved: options.onKeyringSaved }),
     });
     try {
       const directory = join(options.directory, 'audit');
-      const witness = stateStoreWitness(store);
+      const witness = stateStoreWitness(store, options.auditName);
       const audit = await AuditLog.open({ directory, signingKey, clock, redactor, witness });
       await writeFile(join(options.directory, 'audit-public.pem'), audit.publicKeyPem);
       return new CloudNativeSecurity(options, store, clock, keys, audit, redactor);

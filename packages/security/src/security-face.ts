@@ -16,6 +16,10 @@ export interface CloudNativeSecurityOptions {
   readonly clock?: Clock;
   /** What opens the keyring. Default: the root key file `keyring.json.root` in the directory, made at first use. */
   readonly root?: RootKeySource;
+  /** Called after each change of the keyring file, before what changed it resolves: for a copy elsewhere. */
+  readonly onKeyringSaved?: () => Promise<void>;
+  /** Tells this audit log from others that share the store. Default: it is the only one. */
+  readonly auditName?: string;
   /** Requests per client. Default 1,200 a minute, 300 at once. */
   readonly rateLimit?: RateLimiterOptions;
   /** Other access rules than the built-in matrix. */

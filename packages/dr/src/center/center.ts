@@ -36,6 +36,7 @@ export interface CenterProtocolOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly hooks: ApplierHooks;
+  readonly orphanGraceMs: number;
   readonly onEvent: (kind: CenterEventKind, message: string) => void;
 }
 

@@ -1,6 +1,6 @@
 // DisasterRecovery: runs one centre. The public face over the protocol: start, stores, switchover, failover, status.
 
-import { type Clock, HeptadError, type ObjectStore, type StateStore, type Timer } from '@heptad/core';
+import { type Clock, HeptadError, type LeaseGrantingStore, type ObjectStore, type Timer } from '@heptad/core';
 import type { HealthSample } from '../predict/features.ts';
 import type { FailoverPredictor, Prediction } from '../predict/predictor.ts';
 import type { Divergence } from '../replicate/applier.ts';
@@ -46,7 +46,7 @@ export class DisasterRecovery implements AsyncDisposable {
   readonly topology: Topology;
   readonly self: string;
   /** Reads and writes of the replicated state. `NOT_PRIMARY` unless this centre is. */
-  readonly state: StateStore;
+  readonly state: LeaseGrantingStore;
   readonly #protocol: CenterProtocol;
   readonly #objects: ObjectReplication | undefined;
   readonly #events: CenterEvents;

@@ -21,6 +21,11 @@ export interface DisasterRecoveryOptions {
   /** Switch over by plan when the predictor advises it. Default false: only an event is emitted. */
   readonly switchOnPrediction?: boolean;
   readonly predictor?: FailoverPredictor;
+  /**
+   * After a promotion, keys that hung on leases of the old primary live so long, for their owners to come back and claim
+   * them. 0: they go at once; right when nobody who held one can reach this centre. Default 30000.
+   */
+  readonly orphanGraceMs?: number;
   /** Default: HTTP. */
   readonly transport?: Transport;
   readonly clock?: Clock;

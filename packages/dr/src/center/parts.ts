@@ -10,6 +10,8 @@ import { CenterEvents } from './events.ts';
 import { HttpTransport } from './http-transport.ts';
 import type { DisasterRecoveryOptions } from './options.ts';
 
+/** See {@link DisasterRecoveryOptions.orphanGraceMs}. */
+const DEFAULT_ORPHAN_GRACE_MS = 30_000;
 /** Divergences kept for status. */
 const DIVERGENCES_MAX = 20;
 
@@ -44,6 +46,7 @@ export async function openParts(options: DisasterRecoveryOptions): Promise<Cente
     transport,
     clock,
     random,
+    orphanGraceMs: options.orphanGraceMs ?? DEFAULT_ORPHAN_GRACE_MS,
     onEvent: (kind, message) => events.emit(kind, message),
     hooks: hooksOf(objects, divergences, events),
   });

@@ -9,9 +9,9 @@ import type { Topology } from '../topology/topology.ts';
 import { LEASED_PREFIX, type LocalState } from './local-state.ts';
 import { addPromotion, type Promotion } from './promotions.ts';
 
-/** Keys that hung on leases of the old primary live this long, for their owners to come back and claim them. */
-const ORPHAN_GRACE_MS = 30_000;
 const ORPHANS_PER_TXN = 60;
+/** Long enough to be revoked before it ends by itself. */
+const MIN_GRACE_MS = 5_000;
 
 /** What a reign works with. */
 export interface ReignOptions {
@@ -29,6 +29,8 @@ export interface ReignOptions {
     timeoutMs: number,
     signal: AbortSignal,
   ) => Promise<unknown>;
+  /** Keys that hung on leases of the old primary live this long, for their owners to come back and claim them. */
+  readonly orphanGraceMs: number;
   readonly onFenced: (generation: number, by: string) => void;
   readonly onEvent: (message: string) => void;
 }
@@ -166,11 +168,12 @@ export class Reign {
   // Keys of the old primary's leases: nobody keeps those leases alive here. They get one last lease; an owner that is still
   // there writes its key again under its own, and the others vanish with this one.
   async #adoptOrphans(): Promise<void> {
-    const { store, clock } = this.#options;
+    const { store, clock, orphanGraceMs } = this.#options;
     const { signal } = this.#stop;
     const { kvs: notes } = await store.range({ key: LEASED_PREFIX, prefix: true });
     if (notes.length === 0) return;
-    const lease = await store.lease({ ttlMs: ORPHAN_GRACE_MS });
+    // A store grants no lease of no time; revoking it is what ends the keys.
+    const lease = await store.lease({ ttlMs: Math.max(MIN_GRACE_MS, orphanGraceMs) });
     for (let i = 0; i < notes.length && !signal.aborted; i += ORPHANS_PER_TXN) {
       for (const note of notes.slice(i, i + ORPHANS_PER_TXN)) {
         const key = note.key.slice(LEASED_PREFIX.length);
@@ -186,7 +189,7 @@ export class Reign {
         });
       }
     }
-    await clock.sleep(ORPHAN_GRACE_MS, signal).catch(() => {});
+    if (orphanGraceMs > 0) await clock.sleep(orphanGraceMs, signal).catch(() => {});
     await lease.revoke();
   }
 }

@@ -34,6 +34,7 @@ async function inSimulation(
         local: await LocalState.load(store),
         clock,
         promotions: [],
+        orphanGraceMs: 30_000,
         call: () => Promise.reject(new Error('nobody answers')),
         onEvent: () => {},
         onReign: () => {},

@@ -21,6 +21,7 @@ export interface TenureOptions {
   readonly local: LocalState;
   readonly clock: Clock;
   readonly promotions: readonly Promotion[];
+  readonly orphanGraceMs: number;
   readonly call: ReignOptions['call'];
   readonly onEvent: (kind: CenterEventKind, message: string) => void;
   /** A reign began: everybody is to hear of it at once. */

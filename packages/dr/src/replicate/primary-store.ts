@@ -2,9 +2,11 @@
 // synchronous write is not acknowledged before enough backups have it.
 
 import {
+  type GrantedLease,
   HeptadError,
   invalidArgument,
   type Lease,
+  type LeaseGrantingStore,
   type Op,
   type RangeQuery,
   type RangeResult,
@@ -40,7 +42,7 @@ export interface PrimaryGate {
  * Linearizable with synchronous replication: a read waits until what it saw is committed, so that nothing is ever read that a
  * failover takes back; and primacy is checked after the read, under a lease that ends before another primary can begin.
  */
-export class PrimaryStore implements StateStore {
+export class PrimaryStore implements LeaseGrantingStore {
   readonly #store: StateStore;
   readonly #gate: PrimaryGate;
 
@@ -92,6 +94,26 @@ export class PrimaryStore implements StateStore {
     return this.#store.lease(options);
   }
 
+  /** `NOT_SUPPORTED` when the centre's own store hands out no leases; so are the two below. */
+  async grantLease(options: { ttlMs: number }): Promise<GrantedLease> {
+    this.#gate.requirePrimary();
+    return this.#granting().grantLease(options);
+  }
+
+  async keepAlive(leaseId: string): Promise<GrantedLease> {
+    this.#gate.requirePrimary();
+    return this.#granting().keepAlive(leaseId);
+  }
+
+  async revokeLease(leaseId: string): Promise<void> {
+    return this.#gate.write(() => this.#granting().revokeLease(leaseId));
+  }
+
+  #granting(): LeaseGrantingStore {
+    if (isLeaseGranting(this.#store)) return this.#store;
+    throw new HeptadError('NOT_SUPPORTED', 'the store of this centre hands out no leases to remote clients');
+  }
+
   async compact(revision: number): Promise<void> {
     this.#gate.requirePrimary();
     return this.#store.compact(revision);
@@ -99,6 +121,10 @@ export class PrimaryStore implements StateStore {
 
   /** Leaves the centre's own store open: whoever opened it closes it. */
   async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+function isLeaseGranting(store: StateStore): store is LeaseGrantingStore {
+  return 'grantLease' in store && 'keepAlive' in store && 'revokeLease' in store;
 }
 
 function touchesLocal(op: Extract<Op, { op: 'delete' }>): boolean {

@@ -41,6 +41,11 @@ export interface KeyManagerOptions {
   readonly root?: RootKeySource;
   /** Default the system's. */
   readonly clock?: Clock;
+  /**
+   * Called after each change of the keyring file, before the method that made it resolves: for a copy elsewhere. When it
+   * rejects, so does that method, though the change is made.
+   */
+  readonly onSaved?: () => Promise<void>;
   /** Called once per key version that nears its encryption limit. Default: nothing (see `describe`). */
   readonly onWarning?: (warning: { keyName: string; version: number; encryptions: number }) => void;
 }
@@ -74,6 +79,7 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
   readonly #file: KeyringFile | undefined;
   readonly #clock: Clock;
   readonly #onWarning: KeyManagerOptions['onWarning'];
+  readonly #onSaved: KeyManagerOptions['onSaved'];
   /** `<name> <version>` -> encryptions made, at or below the version's reserved count. */
   readonly #used = new Map<string, number>();
   readonly #warned = new Set<string>();
@@ -84,12 +90,13 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
   private constructor(
     keyring: Keyring,
     file: KeyringFile | undefined,
-    options: Pick<KeyManagerOptions, 'clock' | 'onWarning'>,
+    options: Pick<KeyManagerOptions, 'clock' | 'onWarning' | 'onSaved'>,
   ) {
     this.#keyring = keyring;
     this.#file = file;
     this.#clock = options.clock ?? systemClock;
     this.#onWarning = options.onWarning;
+    this.#onSaved = options.onSaved;
   }
 
   /** Opens a keyring file or begins one. Errors: see {@link KeyringFile.open}. */
@@ -334,6 +341,7 @@ export class KeyManager implements KeyManagerContract, AsyncDisposable {
       const result = edit(copy);
       await this.#file?.save(copy);
       this.#keyring = copy;
+      await this.#onSaved?.();
       return result;
     });
     this.#lastChange = turn.catch(() => undefined);
