@@ -1,7 +1,7 @@
 // A ContainerRuntime of real child processes, for tests: "images" are Node programs, addresses are loopback addresses.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import {
   type ContainerEvent,
   type ContainerFilter,
@@ -31,6 +31,10 @@ let nextNetwork = Math.floor(Math.random() * 200) + 10;
 
 const signalNumbers: Record<string, number> = { SIGTERM: 15, SIGKILL: 9 };
 
+async function missing(): Promise<never> {
+  throw new HeptadError('NOT_SUPPORTED', 'the runtime of these tests cannot do this');
+}
+
 /** See the file's first line. `programs`: image -> Node source; it finds its address in HOST. */
 export class ChildProcessRuntime implements ContainerRuntime {
   readonly name = 'process';
@@ -58,7 +62,17 @@ export class ChildProcessRuntime implements ContainerRuntime {
         networks: true,
         images: false,
         attach: false,
+        stdin: false,
+        tty: false,
         update: true,
+        mounts: false,
+        copy: false,
+        diff: false,
+        commit: false,
+        top: false,
+        devices: false,
+        userNamespaces: false,
+        init: false,
       },
       reasons: [],
     };
@@ -85,6 +99,14 @@ export class ChildProcessRuntime implements ContainerRuntime {
         limits: { ...spec.limits },
         address: `127.77.${this.#network}.${this.#nextAddress++}`,
         createdAt: Date.now(),
+        command: [],
+        environment: {},
+        mounts: [],
+        networks: [],
+        tty: false,
+        openStdin: false,
+        restart: { policy: 'no' },
+        restartCount: 0,
       },
       child: undefined,
       hosts: { ...spec.hosts },
@@ -180,7 +202,7 @@ export class ChildProcessRuntime implements ContainerRuntime {
         else resolve(code);
       });
     });
-    return { stdout: child.stdout, stderr: child.stderr, exit };
+    return { id: randomUUID(), stdout: child.stdout, stderr: child.stderr, exit, resize: missing };
   }
 
   async *logs(): AsyncIterable<LogLine> {}
@@ -189,6 +211,21 @@ export class ChildProcessRuntime implements ContainerRuntime {
     const entry = this.#entry(id);
     await entry.exited;
     return entry.info.exit ?? { exitCode: 0, oomKilled: false, finishedAt: Date.now() };
+  }
+
+  readonly rename: typeof missing = missing;
+  readonly attach: typeof missing = missing;
+  readonly resize: typeof missing = missing;
+  readonly top: typeof missing = missing;
+  readonly statPath: typeof missing = missing;
+  readonly copyOut: typeof missing = missing;
+  readonly copyIn: typeof missing = missing;
+  readonly diff: typeof missing = missing;
+  readonly commit: typeof missing = missing;
+
+  // biome-ignore lint/correctness/useYield: it has nothing to yield.
+  async *exportRootfs(): AsyncIterable<Uint8Array> {
+    await missing();
   }
 
   async stats(): Promise<ContainerStats> {

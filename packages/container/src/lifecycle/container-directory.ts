@@ -21,6 +21,8 @@ export class Entry {
   readonly record: ContainerRecord;
   readonly mutex: Mutex = new Mutex();
   removed = false;
+  /** How often its main process has ended since we know it. */
+  exits = 0;
   private readonly waiters = new Set<() => void>();
 
   constructor(record: ContainerRecord) {
@@ -80,17 +82,7 @@ export class ContainerDirectory {
 
   /** Takes the name and makes the directory with its record. Throws `NAME_IN_USE`. */
   async add(record: ContainerRecord): Promise<Entry> {
-    const holder = this.names.get(record.name);
-    if (holder !== undefined) {
-      throw new ContainerError(
-        'NAME_IN_USE',
-        `cannot create container "${record.name}": the name is taken by ${holder.slice(0, 12)}`,
-        {
-          hint: 'remove that container or choose another name',
-          details: { name: record.name, holder },
-        },
-      );
-    }
+    this.requireFree(record.name, `create container "${record.name}"`);
     const entry = this.insert(record);
     try {
       await mkdir(this.directory(record.id), { mode: 0o700 });
@@ -115,6 +107,14 @@ export class ContainerDirectory {
   /** Makes the directories of new containers survive a power cut. */
   async sync(): Promise<void> {
     await syncDirectory(this.path);
+  }
+
+  /** Gives a container another name, in memory. Throws `NAME_IN_USE`. */
+  rename(record: ContainerRecord, name: string): void {
+    this.requireFree(name, `rename container "${record.name}" to "${name}"`);
+    this.names.delete(record.name);
+    record.name = name;
+    this.names.set(name, record.id);
   }
 
   /** Deletes the files and forgets the container. */
@@ -164,6 +164,15 @@ export class ContainerDirectory {
     if (exact !== undefined || key.length < MIN_PREFIX_LENGTH) return exact;
     const matches = this.all().filter(({ record }) => record.id.startsWith(key));
     return matches.length === 1 ? matches[0] : undefined;
+  }
+
+  private requireFree(name: string, doing: string): void {
+    const holder = this.names.get(name);
+    if (holder === undefined) return;
+    throw new ContainerError('NAME_IN_USE', `cannot ${doing}: the name is taken by ${holder.slice(0, 12)}`, {
+      hint: 'remove that container or choose another name',
+      details: { name, holder },
+    });
   }
 
   private insert(record: ContainerRecord): Entry {

@@ -1,14 +1,25 @@
 // What a way of running processes must offer, so that one lifecycle (ManagedRuntime) serves all of them.
 
 import type {
+  ArchiveStream,
+  AttachOptions,
+  AttachSession,
+  CommitOptions,
+  ContainerHealthCheck,
   ContainerId,
+  ContainerProcess,
   ContainerSpec,
   ContainerStats,
+  CopyInOptions,
   ExecOptions,
   ExecSession,
+  FileChange,
+  FileStat,
+  NetworkAttachment,
   ResourceLimits,
   RuntimeCapabilities,
   RuntimeProbe,
+  TerminalSize,
 } from '@heptad/core';
 import type { ProcessIdentity } from '../system/processes.ts';
 import type { ContainerRecord } from './record.ts';
@@ -18,6 +29,15 @@ export interface PreparedContainer {
   readonly imageDigest?: string;
   readonly stopSignal: string;
   readonly address?: string;
+  readonly networks?: readonly NetworkAttachment[];
+  /** What will run, spec and image together; shown by inspect, so without secrets. */
+  readonly command?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly workingDirectory?: string;
+  readonly user?: string;
+  readonly hostname?: string;
+  /** The image's, when the spec has none. */
+  readonly healthCheck?: ContainerHealthCheck;
   /** The waiting init, for drivers that have one before start. */
   readonly process?: ProcessIdentity;
 }
@@ -38,7 +58,7 @@ export type Observation =
  * its id and its directory, because the process that made it may be gone.
  */
 export interface RuntimeDriver {
-  readonly name: 'oci' | 'process';
+  readonly name: string;
   readonly capabilities: RuntimeCapabilities;
   probe(): Promise<RuntimeProbe>;
   /** Makes everything up to a process that waits for `start`. After a failure `release` is called. */
@@ -47,11 +67,13 @@ export interface RuntimeDriver {
   revive(record: ContainerRecord): Promise<PreparedContainer>;
   /** Lets the process run; returns who it is. */
   start(record: ContainerRecord): Promise<ProcessIdentity>;
-  signal(record: ContainerRecord, signal: number): Promise<void>;
+  /** To the main process, or to `all`. */
+  signal(record: ContainerRecord, signal: number, all?: boolean): Promise<void>;
   pause(record: ContainerRecord): Promise<void>;
   resume(record: ContainerRecord): Promise<void>;
   update(record: ContainerRecord, limits: ResourceLimits): Promise<void>;
-  exec(record: ContainerRecord, options: ExecOptions): Promise<ExecSession>;
+  /** `id` names the exec. */
+  exec(record: ContainerRecord, options: ExecOptions, id: string): Promise<ExecSession>;
   stats(record: ContainerRecord): Promise<ContainerStats>;
   /** Makes `record.hosts` seen in the container. */
   setHosts(record: ContainerRecord): Promise<void>;
@@ -66,6 +88,21 @@ export interface RuntimeDriver {
   tend(record: ContainerRecord): Promise<void>;
   /** Frees what belongs to containers that are not known any more; returns a sentence for each thing freed. */
   sweep(known: ReadonlySet<ContainerId>): Promise<string[]>;
+  // What not every driver has; without it the lifecycle answers NOT_SUPPORTED.
+  attach?(record: ContainerRecord, options: AttachOptions): Promise<AttachSession>;
+  resize?(record: ContainerRecord, size: TerminalSize): Promise<void>;
+  top?(record: ContainerRecord): Promise<ContainerProcess[]>;
+  statPath?(record: ContainerRecord, path: string): Promise<FileStat>;
+  copyOut?(record: ContainerRecord, path: string, options: { signal?: AbortSignal }): Promise<ArchiveStream>;
+  copyIn?(
+    record: ContainerRecord,
+    path: string,
+    tar: AsyncIterable<Uint8Array>,
+    options: CopyInOptions,
+  ): Promise<void>;
+  diff?(record: ContainerRecord): Promise<FileChange[]>;
+  exportRootfs?(record: ContainerRecord, options: { signal?: AbortSignal }): AsyncIterable<Uint8Array>;
+  commit?(record: ContainerRecord, options: CommitOptions): Promise<{ digest: string }>;
   /** Tells `listener` the id of a container whose main process may have ended. Only a hint: polling finds it too. */
   watchExits(listener: (id: ContainerId) => void): AsyncDisposable;
 }

@@ -13,11 +13,31 @@ const MAX_FILE_BYTES = 8 * 1024 * 1024;
 const schema = z.object({
   sequence: z.number().int().positive(),
   at: z.number(),
-  type: z.enum(['create', 'start', 'pause', 'resume', 'stop', 'die', 'oom', 'remove', 'update', 'rename']),
+  type: z.enum([
+    'create',
+    'start',
+    'pause',
+    'resume',
+    'stop',
+    'die',
+    'oom',
+    'remove',
+    'update',
+    'rename',
+    'restart',
+    'health_status',
+    'exec_start',
+    'exec_die',
+  ]),
   id: z.string(),
   name: z.string(),
   labels: z.record(z.string(), z.string()),
-  exit: z.object({ exitCode: z.number(), oomKilled: z.boolean(), finishedAt: z.number() }).optional(),
+  exit: z.object({ exitCode: z.number(), oomKilled: z.boolean(), finishedAt: z.number() }).exactOptional(),
+  health: z.enum(['starting', 'healthy', 'unhealthy']).exactOptional(),
+  exec: z
+    .object({ id: z.string(), command: z.array(z.string()), exitCode: z.number().exactOptional() })
+    .exactOptional(),
+  oldName: z.string().exactOptional(),
 });
 
 /** Appends events and replays them. */
@@ -118,9 +138,7 @@ function parseEvent(line: string): ContainerEvent[] {
   if (line === '') return [];
   try {
     const parsed = schema.safeParse(JSON.parse(line));
-    if (!parsed.success) return [];
-    const { exit, ...event } = parsed.data;
-    return [exit === undefined ? event : { ...event, exit }];
+    return parsed.success ? [parsed.data] : [];
   } catch {
     return [];
   }

@@ -7,6 +7,7 @@ import { ContainerError } from '../errors.ts';
 
 /** What the driver knows of the command it started. */
 export interface ExecChild {
+  readonly id: string;
   readonly child: ChildProcess & { readonly stdout: Readable; readonly stderr: Readable };
   readonly clock: Clock;
   /** Kills the command and everything it started. */
@@ -56,7 +57,16 @@ export function execSession(exec: ExecChild, options: ExecOptions): ExecSession 
   });
   // A caller that only reads the streams must not bring the process down with an unhandled rejection.
   exit.catch(() => undefined);
-  return { stdout: bytes(child.stdout), stderr: bytes(child.stderr), exit };
+  const resize = (): Promise<void> => Promise.reject(noTerminal(options));
+  return { id: exec.id, stdout: bytes(child.stdout), stderr: bytes(child.stderr), exit, resize };
+}
+
+function noTerminal(options: ExecOptions): ContainerError {
+  return new ContainerError(
+    'INVALID_ARGUMENT',
+    `cannot resize the terminal of ${options.command[0] ?? ''}: it has none`,
+    { hint: 'exec it with "tty"' },
+  );
 }
 
 function timeoutError(options: ExecOptions): ContainerError {

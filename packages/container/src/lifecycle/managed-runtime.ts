@@ -1,33 +1,45 @@
 // The lifecycle of containers: names, states, locks, events, waiting, recovery. How a process runs is a driver's matter.
 
 import type {
+  ArchiveStream,
+  AttachOptions,
+  AttachSession,
   Clock,
+  CommitOptions,
   ContainerEvent,
   ContainerFilter,
   ContainerId,
   ContainerInfo,
+  ContainerProcess,
   ContainerRuntime,
   ContainerSpec,
   ContainerStats,
+  CopyInOptions,
   ExecOptions,
   ExecSession,
   ExitStatus,
+  FileChange,
+  FileStat,
   LogLine,
   LogOptions,
   Random,
+  RemoveOptions,
   ResourceLimits,
   RuntimeProbe,
+  TerminalSize,
 } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { isAlive } from '../system/processes.ts';
 import { type ContainerDirectory, type Entry, isLive } from './container-directory.ts';
 import type { RuntimeDriver } from './driver.ts';
 import { readLog } from './log-reader.ts';
+import { notSupported } from './not-supported.ts';
 import { type ContainerRecord, publicState, toInfo, withoutSecrets } from './record.ts';
 import { signalNumber } from './signals.ts';
+import { requireSupported } from './spec-support.ts';
 import { requireNextState, requireState } from './state-machine.ts';
 import { type OpenedHome, Supervisor } from './supervisor.ts';
-import { validateHosts, validateLimits, validateSpec } from './validate-spec.ts';
+import { validateHosts, validateLimits, validateName, validateSpec } from './validate-spec.ts';
 
 /** Where a runtime keeps its containers, and the ports of the world. */
 export interface ManagedRuntimeOptions {
@@ -38,6 +50,20 @@ export interface ManagedRuntimeOptions {
 
 // Far between: the timer has nothing to do but to keep the process alive while somebody waits.
 const KEEP_ALIVE_MS = 60_000;
+
+/** What is said of a driver's optional verbs. */
+const DOING = {
+  attach: 'attach to',
+  resize: 'resize the terminal of',
+  top: 'list the processes of',
+  statPath: 'look into',
+  copyOut: 'copy out of',
+  copyIn: 'copy into',
+  diff: 'list the changes of',
+  exportRootfs: 'export',
+  commit: 'make an image of',
+} as const;
+type Ability = keyof typeof DOING;
 
 /** {@link ContainerRuntime} over a {@link RuntimeDriver}. `OciRuntime` and `ProcessRuntime` are this with their driver. */
 export class ManagedRuntime implements ContainerRuntime {
@@ -65,6 +91,7 @@ export class ManagedRuntime implements ContainerRuntime {
   async create(spec: ContainerSpec): Promise<ContainerId> {
     this.requireOpen();
     validateSpec(spec);
+    requireSupported(this.name, this.driver.capabilities, spec);
     const id = Buffer.from(this.random.bytes(32)).toString('hex');
     const record: ContainerRecord = {
       version: 1,
@@ -129,11 +156,11 @@ export class ManagedRuntime implements ContainerRuntime {
     await this.supervisor.killAndWait(entry);
   }
 
-  async kill(id: ContainerId, signal: string | number): Promise<void> {
+  async kill(id: ContainerId, signal: string | number, options: { all?: boolean } = {}): Promise<void> {
     const number = signalNumber(signal);
     await this.exclusive(id, async ({ record }) => {
       requireState(record.name, publicState(record), 'kill', ['running', 'paused']);
-      await this.driver.signal(record, number);
+      await this.driver.signal(record, number, options.all ?? false);
     });
   }
 
@@ -158,7 +185,7 @@ export class ManagedRuntime implements ContainerRuntime {
     });
   }
 
-  async remove(id: ContainerId, options: { force?: boolean } = {}): Promise<void> {
+  async remove(id: ContainerId, options: RemoveOptions = {}): Promise<void> {
     const entry = this.find(id);
     const transition = options.force === true ? 'remove-by-force' : 'remove';
     const { record } = entry;
@@ -182,7 +209,38 @@ export class ManagedRuntime implements ContainerRuntime {
     }
     options.signal?.throwIfAborted();
     requireState(record.name, publicState(record), 'exec in', ['running']);
-    return await this.driver.exec(record, options);
+    return await this.driver.exec(record, options, this.random.uuid(this.clock.now()));
+  }
+
+  async rename(id: ContainerId, name: string): Promise<void> {
+    validateName(name, `rename container "${this.find(id).record.name}"`);
+    await this.exclusive(id, async ({ record }) => {
+      const oldName = record.name;
+      if (oldName === name) return;
+      this.containers.rename(record, name);
+      try {
+        await this.containers.save(record);
+      } catch (error) {
+        this.containers.rename(record, oldName);
+        throw error;
+      }
+      await this.supervisor.emit(record, 'rename', { oldName });
+    });
+  }
+
+  async attach(id: ContainerId, options: AttachOptions = {}): Promise<AttachSession> {
+    const { record } = this.find(id);
+    const attach = this.able(record, 'attach');
+    options.signal?.throwIfAborted();
+    requireState(record.name, publicState(record), 'attach to', ['created', 'running', 'paused']);
+    return await attach(record, options);
+  }
+
+  async resize(id: ContainerId, size: TerminalSize): Promise<void> {
+    const { record } = this.find(id);
+    const resize = this.able(record, 'resize');
+    requireState(record.name, publicState(record), 'resize', ['created', 'running', 'paused']);
+    await resize(record, size);
   }
 
   async *logs(id: ContainerId, options: LogOptions = {}): AsyncIterable<LogLine> {
@@ -194,15 +252,17 @@ export class ManagedRuntime implements ContainerRuntime {
 
   async wait(
     id: ContainerId,
-    condition: 'not-running' | 'removed' = 'not-running',
+    condition: 'not-running' | 'next-exit' | 'removed' = 'not-running',
     signal?: AbortSignal,
   ): Promise<ExitStatus> {
     const entry = this.find(id);
     const { record } = entry;
-    const ended = (): boolean =>
-      condition === 'removed'
-        ? entry.removed
-        : entry.removed || (record.state !== 'running' && record.state !== 'paused');
+    const { exits } = entry;
+    const ended = (): boolean => {
+      if (entry.removed || condition === 'removed') return entry.removed;
+      if (condition === 'next-exit') return entry.exits > exits;
+      return record.state !== 'running' && record.state !== 'paused';
+    };
     // Nothing else keeps the process alive: what ends the wait is an event of the kernel, not of our event loop.
     const keepAlive = this.clock.interval(KEEP_ALIVE_MS, () => undefined);
     try {
@@ -221,6 +281,52 @@ export class ManagedRuntime implements ContainerRuntime {
     const { record } = this.find(id);
     requireState(record.name, publicState(record), 'measure', ['running', 'paused']);
     return await this.driver.stats(record);
+  }
+
+  async top(id: ContainerId): Promise<ContainerProcess[]> {
+    const { record } = this.find(id);
+    const top = this.able(record, 'top');
+    requireState(record.name, publicState(record), 'list the processes of', ['running', 'paused']);
+    return await top(record);
+  }
+
+  async statPath(id: ContainerId, path: string): Promise<FileStat> {
+    const { record } = this.find(id);
+    return await this.able(record, 'statPath')(record, path);
+  }
+
+  async copyOut(
+    id: ContainerId,
+    path: string,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<ArchiveStream> {
+    const { record } = this.find(id);
+    return await this.able(record, 'copyOut')(record, path, options);
+  }
+
+  async copyIn(
+    id: ContainerId,
+    path: string,
+    tar: AsyncIterable<Uint8Array>,
+    options: CopyInOptions = {},
+  ): Promise<void> {
+    const { record } = this.find(id);
+    await this.able(record, 'copyIn')(record, path, tar, options);
+  }
+
+  async diff(id: ContainerId): Promise<FileChange[]> {
+    const { record } = this.find(id);
+    return await this.able(record, 'diff')(record);
+  }
+
+  async *exportRootfs(id: ContainerId, options: { signal?: AbortSignal } = {}): AsyncIterable<Uint8Array> {
+    const { record } = this.find(id);
+    yield* this.able(record, 'exportRootfs')(record, options);
+  }
+
+  async commit(id: ContainerId, options: CommitOptions = {}): Promise<{ digest: string }> {
+    const { record } = this.find(id);
+    return await this.able(record, 'commit')(record, options);
   }
 
   async inspect(id: ContainerId): Promise<ContainerInfo> {
@@ -305,6 +411,14 @@ export class ManagedRuntime implements ContainerRuntime {
       if (entry.removed) throw this.notFound(id);
       return await section(entry);
     });
+  }
+
+  /** An ability that not every driver has. */
+  private able<Verb extends Ability>(record: ContainerRecord, verb: Verb): NonNullable<RuntimeDriver[Verb]> {
+    const ability = this.driver[verb];
+    if (ability === undefined) throw notSupported(this.name, `${DOING[verb]} container "${record.name}"`);
+    // The binding keeps the method's own type, which `bind` on a union of methods loses.
+    return ability.bind(this.driver) as NonNullable<RuntimeDriver[Verb]>;
   }
 
   private require(record: ContainerRecord, transition: Parameters<typeof requireNextState>[2]): void {

@@ -1,6 +1,16 @@
 // What is kept of a container on disk: the ground truth from which any later process goes on.
 
-import type { ContainerInfo, ContainerSpec, ContainerState, ExitStatus, ResourceLimits } from '@heptad/core';
+import type {
+  ContainerHealth,
+  ContainerHealthCheck,
+  ContainerInfo,
+  ContainerSpec,
+  ContainerState,
+  ExitedBy,
+  ExitStatus,
+  NetworkAttachment,
+  ResourceLimits,
+} from '@heptad/core';
 import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
 import type { ProcessIdentity } from '../system/processes.ts';
@@ -12,7 +22,7 @@ export type StoredState = 'creating' | 'restarting' | Exclude<ContainerState, 'r
 export interface ContainerRecord {
   readonly version: 1;
   readonly id: string;
-  readonly name: string;
+  name: string;
   /** As asked for, secrets left out. */
   readonly spec: ContainerSpec;
   state: StoredState;
@@ -22,19 +32,33 @@ export interface ContainerRecord {
   /** Extra lines of /etc/hosts: the spec's, until they are set anew. */
   hosts?: Readonly<Record<string, string>> | undefined;
   address?: string | undefined;
+  networks?: readonly NetworkAttachment[] | undefined;
+  /** What runs, spec and image together, without secrets. */
+  command?: readonly string[] | undefined;
+  environment?: Readonly<Record<string, string>> | undefined;
+  workingDirectory?: string | undefined;
+  user?: string | undefined;
+  hostname?: string | undefined;
+  healthCheck?: ContainerHealthCheck | undefined;
   /** The main process, once it exists; meaningful only under `bootId`. */
   process?: ProcessIdentity | undefined;
   bootId: string;
   readonly createdAt: number;
   startedAt?: number | undefined;
   exit?: ExitStatus | undefined;
+  /** Who ended it; while it still lives, who is about to. */
+  exitedBy?: ExitedBy | undefined;
+  /** Why the last start failed. */
+  error?: string | undefined;
+  /** Ended by hand: its restart policy rests. */
+  stoppedByHand?: boolean | undefined;
+  /** When the supervisor is to start it again. */
+  restartAt?: number | undefined;
+  restartCount?: number | undefined;
+  /** Restarts since it last ran long enough to count as well: the exponent of the back-off. */
+  restartStreak?: number | undefined;
+  health?: ContainerHealth | undefined;
 }
-
-const limits = z.object({
-  cpuMillis: z.number().optional(),
-  memoryBytes: z.number().optional(),
-  pids: z.number().optional(),
-});
 
 const schema = z.object({
   version: z.literal(1),
@@ -44,14 +68,34 @@ const schema = z.object({
   state: z.enum(['creating', 'restarting', 'created', 'running', 'paused', 'stopped', 'removing']),
   imageDigest: z.string().optional(),
   stopSignal: z.string(),
-  limits,
+  limits: z.looseObject({}),
   hosts: z.record(z.string(), z.string()).optional(),
   address: z.string().optional(),
+  networks: z.array(z.looseObject({ name: z.string() })).optional(),
+  command: z.array(z.string()).optional(),
+  environment: z.record(z.string(), z.string()).optional(),
+  workingDirectory: z.string().optional(),
+  user: z.string().optional(),
+  hostname: z.string().optional(),
+  healthCheck: z.looseObject({ command: z.array(z.string()) }).optional(),
   process: z.object({ pid: z.number().int().positive(), startTime: z.string() }).optional(),
   bootId: z.string(),
   createdAt: z.number(),
   startedAt: z.number().optional(),
   exit: z.object({ exitCode: z.number(), oomKilled: z.boolean(), finishedAt: z.number() }).optional(),
+  exitedBy: z.enum(['itself', 'stop', 'kill', 'unhealthy', 'oom', 'unknown']).optional(),
+  error: z.string().optional(),
+  stoppedByHand: z.boolean().optional(),
+  restartAt: z.number().optional(),
+  restartCount: z.number().optional(),
+  restartStreak: z.number().optional(),
+  health: z
+    .looseObject({
+      status: z.enum(['starting', 'healthy', 'unhealthy']),
+      failingStreak: z.number(),
+      results: z.array(z.looseObject({ exitCode: z.number() })),
+    })
+    .optional(),
 });
 
 /** Checks the JSON of a `container.json`. Throws `STORE_CORRUPT` naming the file. */
@@ -87,22 +131,55 @@ export function withoutSecrets(spec: ContainerSpec): ContainerSpec {
 export function toInfo(record: ContainerRecord, isolation: ContainerInfo['isolation']): ContainerInfo {
   const state = publicState(record);
   const live = state === 'running' || state === 'paused' || state === 'created';
+  const { spec } = record;
   return {
     id: record.id,
     name: record.name,
-    image: record.spec.image,
-    ...(record.imageDigest === undefined ? {} : { imageDigest: record.imageDigest }),
+    image: spec.image,
     state,
     isolation,
-    labels: record.spec.labels ?? {},
-    ...(live && record.process !== undefined ? { pid: record.process.pid } : {}),
-    ...(live && record.address !== undefined ? { address: record.address } : {}),
-    ports: record.spec.ports ?? [],
+    labels: spec.labels ?? {},
+    ports: spec.ports ?? [],
     limits: record.limits,
     createdAt: record.createdAt,
-    ...(record.startedAt === undefined ? {} : { startedAt: record.startedAt }),
-    ...(record.exit === undefined ? {} : { exit: record.exit }),
+    command: record.command ?? [...(spec.entrypoint ?? []), ...(spec.command ?? [])],
+    environment: record.environment ?? spec.environment ?? {},
+    mounts: spec.mounts ?? [],
+    networks: live ? attachments(record) : [],
+    stopSignal: record.stopSignal,
+    tty: spec.tty ?? false,
+    openStdin: spec.openStdin ?? false,
+    restart: spec.restart ?? { policy: 'no' },
+    restartCount: record.restartCount ?? 0,
+    ...present({
+      imageDigest: record.imageDigest,
+      pid: live ? record.process?.pid : undefined,
+      address: live ? record.address : undefined,
+      startedAt: record.startedAt,
+      exit: record.exit,
+      exitedBy: live ? undefined : record.exitedBy,
+      error: record.error,
+      workingDirectory: record.workingDirectory ?? spec.workingDirectory,
+      user: record.user ?? spec.user,
+      hostname: record.hostname ?? spec.hostname,
+      restartAt: record.restartAt,
+      health: record.health,
+    }),
   };
+}
+
+function attachments(record: ContainerRecord): readonly NetworkAttachment[] {
+  if (record.networks !== undefined) return record.networks;
+  if (record.address === undefined) return [];
+  return [{ name: record.spec.network ?? 'default', address: record.address }];
+}
+
+type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** Only the fields that have a value. */
+function present<T extends Record<string, unknown>>(fields: T): Present<T> {
+  // Object.entries forgets the names; those kept have their types.
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Present<T>;
 }
 
 /** The contract's state of a record. */

@@ -44,6 +44,9 @@ export async function openHome(home: string): Promise<OpenedHome> {
   }
 }
 
+/** What only some events tell. */
+export type EventDetails = Partial<Pick<ContainerEvent, 'exit' | 'health' | 'exec' | 'oldName'>>;
+
 /** The part of a runtime that acts without being asked. */
 export class Supervisor implements AsyncDisposable {
   readonly containers: ContainerDirectory;
@@ -73,14 +76,15 @@ export class Supervisor implements AsyncDisposable {
   }
 
   /** Writes an event. */
-  async emit(record: ContainerRecord, type: ContainerEvent['type'], exit?: ExitStatus): Promise<void> {
+  async emit(record: ContainerRecord, type: ContainerEvent['type'], more: EventDetails = {}): Promise<void> {
+    const { id, name } = record;
     await this.events.append({
       at: this.clock.now(),
       type,
-      id: record.id,
-      name: record.name,
+      id,
+      name,
       labels: record.spec.labels ?? {},
-      ...(exit === undefined ? {} : { exit }),
+      ...more,
     });
   }
 
@@ -226,8 +230,9 @@ export class Supervisor implements AsyncDisposable {
       record.state = 'stopped';
       record.process = undefined;
       await this.containers.save(record);
-      if (exit.oomKilled) await this.emit(record, 'oom', exit);
-      await this.emit(record, 'die', exit);
+      if (exit.oomKilled) await this.emit(record, 'oom', { exit });
+      await this.emit(record, 'die', { exit });
+      entry.exits += 1;
       entry.announce();
     });
   }

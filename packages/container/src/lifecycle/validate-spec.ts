@@ -27,13 +27,7 @@ function refuse(spec: { name?: unknown }, what: string, hint?: string): never {
 
 /** Throws `INVALID_ARGUMENT` naming the field that is wrong. */
 export function validateSpec(spec: ContainerSpec): void {
-  if (typeof spec.name !== 'string' || !NAME.test(spec.name)) {
-    refuse(
-      spec,
-      'the name is not valid',
-      'names are letters, digits, "_", "." and "-", at most 128, not starting with a sign',
-    );
-  }
+  validateName(spec.name, `create container "${String(spec.name)}"`);
   if (typeof spec.image !== 'string' || spec.image.trim() === '') refuse(spec, 'image is empty');
   validateEnvironment(spec);
   if (spec.workingDirectory !== undefined && !spec.workingDirectory.startsWith('/')) {
@@ -63,6 +57,14 @@ export function validateSpec(spec: ContainerSpec): void {
   const files = spec.logs?.maxFiles;
   if (files !== undefined && (files < 1 || files > 100))
     refuse(spec, 'logs.maxFiles is not between 1 and 100');
+}
+
+/** Throws `INVALID_ARGUMENT` unless it can be a container's name. */
+export function validateName(name: unknown, doing: string): void {
+  if (typeof name === 'string' && NAME.test(name)) return;
+  throw new ContainerError('INVALID_ARGUMENT', `cannot ${doing}: the name "${String(name)}" is not valid`, {
+    hint: 'names are letters, digits, "_", "." and "-", at most 128, not starting with a sign',
+  });
 }
 
 function validateEnvironment(spec: ContainerSpec): void {
@@ -134,7 +136,7 @@ export function validateHosts(hosts: Readonly<Record<string, string>>, doing: st
 
 /** Throws `INVALID_ARGUMENT` for limits below what a process needs to exist. */
 export function validateLimits(limits: ResourceLimits, doing: string): void {
-  const check = (field: keyof ResourceLimits, minimum: number): void => {
+  const check = (field: 'cpuMillis' | 'memoryBytes' | 'pids', minimum: number): void => {
     const value = limits[field];
     if (value === undefined || (Number.isSafeInteger(value) && value >= minimum)) return;
     throw new ContainerError(

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock, ExecOptions, ExecSession, Random } from '@heptad/core';
+import type { Clock, ExecOptions, ExecSession } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { execSession } from '../lifecycle/exec-session.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
@@ -23,7 +23,6 @@ export interface ExecContext {
   readonly rootfs: string;
   readonly bundle: string;
   readonly clock: Clock;
-  readonly random: Random;
 }
 
 // A fork bomb makes new processes while we kill: each round kills all there are, and the pids limit bounds the rounds.
@@ -36,8 +35,9 @@ export async function ociExec(
   context: ExecContext,
   record: ContainerRecord,
   options: ExecOptions,
+  id: string,
 ): Promise<ExecSession> {
-  const name = `exec-${context.random.uuid(context.clock.now())}`;
+  const name = `exec-${id}`;
   const directory = join(context.bundle, name);
   const cgroup = cgroupDirectory(context.layout, MARK_CONTROLLER, join(context.cgroupsPath, name));
   await mkdir(directory, { mode: 0o700 });
@@ -60,6 +60,7 @@ export async function ociExec(
     let failure: string | undefined;
     return execSession(
       {
+        id,
         child,
         clock: context.clock,
         killTree: () => killAll(cgroup, context.clock),

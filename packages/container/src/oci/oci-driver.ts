@@ -16,12 +16,13 @@ import type {
 import { errorMessage } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { Observation, PreparedContainer, RuntimeDriver } from '../lifecycle/driver.ts';
+import { notSupported } from '../lifecycle/not-supported.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds, rotateLog } from '../lifecycle/rotate-log.ts';
 import { ensureDirectory, readTextIfAny } from '../system/files.ts';
-import { type ProcessIdentity, signalProcess } from '../system/processes.ts';
+import { identify, type ProcessIdentity, signalProcess } from '../system/processes.ts';
 import { Assembler, type AssemblyOptions, CGROUP_PARENT } from './assemble.ts';
-import { type CgroupLayout, containerCgroup } from './cgroup.ts';
+import { type CgroupLayout, cgroupDirectory, cgroupPids, containerCgroup } from './cgroup.ts';
 import { oomKills, parseNetworkUsage, readUsage } from './cgroup-stats.ts';
 import { reopenLog } from './conmon.ts';
 import { ociExec } from './exec.ts';
@@ -45,7 +46,17 @@ const CAPABILITIES: RuntimeCapabilities = {
   networks: true,
   images: true,
   attach: false,
+  stdin: false,
+  tty: false,
   update: true,
+  mounts: true,
+  copy: false,
+  diff: false,
+  commit: false,
+  top: false,
+  devices: false,
+  userNamespaces: false,
+  init: false,
 };
 
 // Each try is a second of runc's own; after this many the machine is not busy but stuck.
@@ -110,9 +121,21 @@ export class OciDriver implements RuntimeDriver {
     return process;
   }
 
-  async signal(record: ContainerRecord, signal: number): Promise<void> {
+  async signal(record: ContainerRecord, signal: number, all = false): Promise<void> {
     // False means it has just ended, which is noticed by itself.
-    if (record.process !== undefined) signalProcess(record.process, signal);
+    if (!all) {
+      if (record.process !== undefined) signalProcess(record.process, signal);
+      return;
+    }
+    for (const pid of await this.pids(record)) {
+      const target = identify(pid);
+      if (target !== undefined) signalProcess(target, signal);
+    }
+  }
+
+  private async pids(record: ContainerRecord): Promise<number[]> {
+    const path = containerCgroup(CGROUP_PARENT, record.id);
+    return await cgroupPids(cgroupDirectory(this.options.layout, 'pids', path));
   }
 
   async pause(record: ContainerRecord): Promise<void> {
@@ -137,11 +160,13 @@ export class OciDriver implements RuntimeDriver {
     await this.options.runtime.call(record, 'update', ['--resources', '-'], { input });
   }
 
-  async exec(record: ContainerRecord, options: ExecOptions): Promise<ExecSession> {
+  async exec(record: ContainerRecord, options: ExecOptions, id: string): Promise<ExecSession> {
+    if (options.tty !== undefined || options.detach === true)
+      throw notSupported(this.name, `exec with a terminal or detached in container "${record.name}"`);
     const { rootfs, bundle } = containerPaths(this.options.home, record.id);
-    const { runtime, layout, clock, images } = this.options;
+    const { runtime, layout, clock } = this.options;
     const place = { rootfs, bundle, layout, cgroupsPath: containerCgroup(CGROUP_PARENT, record.id) };
-    return await ociExec({ ...place, runtime, clock, random: images.random }, record, options);
+    return await ociExec({ ...place, runtime, clock }, record, options, id);
   }
 
   async stats(record: ContainerRecord): Promise<ContainerStats> {

@@ -37,7 +37,17 @@ const CAPABILITIES: RuntimeCapabilities = {
   networks: false,
   images: true,
   attach: false,
+  stdin: false,
+  tty: false,
   update: false,
+  mounts: true,
+  copy: false,
+  diff: false,
+  commit: false,
+  top: false,
+  devices: false,
+  userNamespaces: false,
+  init: false,
 };
 const CLOCK_TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
@@ -132,8 +142,14 @@ export class ProcessDriver implements RuntimeDriver {
     }
   }
 
-  async signal(record: ContainerRecord, signal: number): Promise<void> {
-    if (record.process !== undefined) signalProcess(record.process, signal);
+  async signal(record: ContainerRecord, signal: number, all = false): Promise<void> {
+    if (!all) {
+      if (record.process !== undefined) signalProcess(record.process, signal);
+      return;
+    }
+    // The wrapper, which leads the session, stays: it is the one that tells the exit code.
+    const members = (await membersOf(record.id)).filter(({ pid, session }) => pid !== session);
+    for (const member of members) signalProcess(member, signal);
   }
 
   async pause(record: ContainerRecord): Promise<void> {
@@ -152,8 +168,10 @@ export class ProcessDriver implements RuntimeDriver {
     return Promise.reject(notSupported('set hosts of', record));
   }
 
-  async exec(record: ContainerRecord, options: ExecOptions): Promise<ExecSession> {
+  async exec(record: ContainerRecord, options: ExecOptions, id: string): Promise<ExecSession> {
     if (options.user !== undefined) throw notSupported('choose a user in', record);
+    if (options.tty !== undefined || options.detach === true)
+      throw notSupported('exec with a terminal or detached in', record);
     const plan = await readPlan(this.options.home, record);
     const [program = '', ...args] = translateCommand(options.command, plan.mappings, this.options.nodeBinary);
     const child = spawn(program, args, {
@@ -167,6 +185,7 @@ export class ProcessDriver implements RuntimeDriver {
     });
     return execSession(
       {
+        id,
         child,
         clock: this.options.clock,
         killTree: async () => {

@@ -1,195 +1,66 @@
 // ContainerRuntime: one machine's way to run containers, whatever carries them.
 
-import type { Instant } from '../ports/clock.ts';
+import type {
+  ContainerEvent,
+  ContainerInfo,
+  ContainerProcess,
+  ContainerState,
+  ContainerStats,
+  ExitStatus,
+  FileChange,
+  FileStat,
+} from './container-info.ts';
+import type {
+  ArchiveStream,
+  AttachOptions,
+  AttachSession,
+  CommitOptions,
+  CopyInOptions,
+  ExecOptions,
+  ExecSession,
+  LogLine,
+  LogOptions,
+  TerminalSize,
+} from './container-io.ts';
+import type { ContainerSpec, ResourceLimits } from './container-spec.ts';
+
+export type * from './container-info.ts';
+export type * from './container-io.ts';
+export type * from './container-spec.ts';
 
 /** 64 lower-case hexadecimal digits. */
 export type ContainerId = string;
-
-/** Hard limits of a container; an absent one means no limit of its own. */
-export interface ResourceLimits {
-  /** Millicores of CPU time (1000 = one core). At least 10. */
-  readonly cpuMillis?: number;
-  /** At least 4 MiB. */
-  readonly memoryBytes?: number;
-  /** Processes and threads. Default 1024. */
-  readonly pids?: number;
-}
-
-/** A directory or file of the host, a named volume or memory, seen inside the container. */
-export type Mount =
-  | { readonly type: 'bind'; readonly source: string; readonly target: string; readonly readOnly?: boolean }
-  | { readonly type: 'volume'; readonly name: string; readonly target: string; readonly readOnly?: boolean }
-  | { readonly type: 'tmpfs'; readonly target: string; readonly sizeBytes?: number; readonly mode?: number };
-
-/** A file placed in memory inside the container: secrets and configs; never shown by inspect. */
-export interface SecretFile {
-  /** Absolute path inside the container. */
-  readonly target: string;
-  readonly content: string | Uint8Array;
-  /** Default 0o400. */
-  readonly mode?: number;
-}
-
-/** A host port forwarded to the container. */
-export interface PublishedPort {
-  readonly hostAddress?: string;
-  readonly hostPort: number;
-  readonly containerPort: number;
-  readonly protocol?: 'TCP' | 'UDP';
-}
-
-/** What to run. */
-export interface ContainerSpec {
-  /** Unique on this machine; `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most 128. */
-  readonly name: string;
-  /** Image reference or digest known to the runtime's image store; the process runtime takes a directory or command. */
-  readonly image: string;
-  /** Replaces the image's entrypoint; `[]` clears it. */
-  readonly entrypoint?: readonly string[];
-  /** Replaces the image's command. */
-  readonly command?: readonly string[];
-  readonly environment?: Readonly<Record<string, string>>;
-  /** Names of environment variables whose values are secret: shown as `***` everywhere. */
-  readonly secretEnvironment?: readonly string[];
-  readonly workingDirectory?: string;
-  /** `user[:group]`, names or numbers. */
-  readonly user?: string;
-  readonly hostname?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly limits?: ResourceLimits;
-  readonly mounts?: readonly Mount[];
-  readonly secrets?: readonly SecretFile[];
-  readonly ports?: readonly PublishedPort[];
-  /** `none`, `host`, or the name of a network of the runtime. Default: the runtime's default bridge. */
-  readonly network?: string;
-  /** Extra lines of /etc/hosts: name -> address. */
-  readonly hosts?: Readonly<Record<string, string>>;
-  readonly readOnlyRootfs?: boolean;
-  readonly capabilities?: { readonly add?: readonly string[]; readonly drop?: readonly string[] };
-  /** Signal that asks the process to stop. Default the image's, else SIGTERM. */
-  readonly stopSignal?: string;
-  /** Log rotation. Default 5 files of 10 MiB. */
-  readonly logs?: { readonly maxBytes?: number; readonly maxFiles?: number };
-}
-
-/** created -> running <-> paused, running -> stopped; a container is removed from any of them (running only by force). */
-export type ContainerState = 'created' | 'running' | 'paused' | 'stopped' | 'removed';
-
-/** How a container's main process ended. */
-export interface ExitStatus {
-  /** 0..255; 128 + signal when killed. */
-  readonly exitCode: number;
-  readonly oomKilled: boolean;
-  readonly finishedAt: Instant;
-}
-
-/** What is known of a container. Secrets are not in it. */
-export interface ContainerInfo {
-  readonly id: ContainerId;
-  readonly name: string;
-  readonly image: string;
-  /** Digest of the image's manifest. */
-  readonly imageDigest?: string;
-  readonly state: ContainerState;
-  /** `container` (namespaces and cgroups), `vm`, or `process` (none). */
-  readonly isolation: 'container' | 'vm' | 'process';
-  readonly labels: Readonly<Record<string, string>>;
-  readonly pid?: number;
-  /** Address on the runtime's network. */
-  readonly address?: string;
-  readonly ports: readonly PublishedPort[];
-  readonly limits: ResourceLimits;
-  readonly createdAt: Instant;
-  readonly startedAt?: Instant;
-  readonly exit?: ExitStatus;
-}
-
-/** One line of output. */
-export interface LogLine {
-  readonly at: Instant;
-  readonly stream: 'stdout' | 'stderr';
-  readonly text: string;
-}
-
-/** Which lines. */
-export interface LogOptions {
-  readonly follow?: boolean;
-  readonly since?: Instant;
-  readonly until?: Instant;
-  /** Only the last n lines. */
-  readonly tail?: number;
-  readonly stream?: 'stdout' | 'stderr';
-  readonly signal?: AbortSignal;
-}
-
-/** A program to run inside a running container. */
-export interface ExecOptions {
-  readonly command: readonly string[];
-  readonly environment?: Readonly<Record<string, string>>;
-  readonly workingDirectory?: string;
-  readonly user?: string;
-  /** Bytes for standard input; none: it is closed. */
-  readonly stdin?: AsyncIterable<Uint8Array> | Uint8Array;
-  /** Kills it (and all it started) after this long. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
-
-/** A running exec. */
-export interface ExecSession {
-  readonly stdout: AsyncIterable<Uint8Array>;
-  readonly stderr: AsyncIterable<Uint8Array>;
-  /** The exit code; rejects with `TIMEOUT` or the abort reason when it was killed for that. */
-  readonly exit: Promise<number>;
-}
-
-/** Figures of a running container, at one instant. */
-export interface ContainerStats {
-  readonly at: Instant;
-  /** CPU time used since start, nanoseconds. */
-  readonly cpuUsageNs: number;
-  /** Working set: usage minus inactive file pages. */
-  readonly memoryBytes: number;
-  readonly memoryLimitBytes?: number;
-  readonly pids: number;
-  readonly networkReceivedBytes: number;
-  readonly networkSentBytes: number;
-  readonly blockReadBytes: number;
-  readonly blockWrittenBytes: number;
-}
-
-/** One transition. */
-export interface ContainerEvent {
-  /** Increases by one with each event of a runtime. */
-  readonly sequence: number;
-  readonly at: Instant;
-  readonly type:
-    | 'create'
-    | 'start'
-    | 'pause'
-    | 'resume'
-    | 'stop'
-    | 'die'
-    | 'oom'
-    | 'remove'
-    | 'update'
-    | 'rename';
-  readonly id: ContainerId;
-  readonly name: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly exit?: ExitStatus;
-}
 
 /** What a runtime can do. An operation outside them throws `NOT_SUPPORTED` naming the driver that has it. */
 export interface RuntimeCapabilities {
   readonly isolation: 'container' | 'vm' | 'process';
   readonly pause: boolean;
   readonly exec: boolean;
+  /** Resource limits are enforced. */
   readonly limits: boolean;
   readonly networks: boolean;
   readonly images: boolean;
+  /** `attach`, output only. */
   readonly attach: boolean;
+  /** `attach` with standard input, `openStdin`. */
+  readonly stdin: boolean;
+  /** Terminals: `tty` of spec and exec, `resize`. */
+  readonly tty: boolean;
+  /** Limits change while it runs. */
   readonly update: boolean;
+  /** Volumes, binds and tmpfs. */
+  readonly mounts: boolean;
+  /** `statPath`, `copyOut`, `copyIn`. */
+  readonly copy: boolean;
+  /** `diff` and `exportRootfs`. */
+  readonly diff: boolean;
+  readonly commit: boolean;
+  readonly top: boolean;
+  readonly devices: boolean;
+  /** `userNamespace` other than `host`. */
+  readonly userNamespaces: boolean;
+  /** `init`. */
+  readonly init: boolean;
 }
 
 /** What a probe found out, by doing. */
@@ -207,6 +78,12 @@ export interface ContainerFilter {
   readonly states?: readonly ContainerState[];
 }
 
+/** What goes away with a container. */
+export interface RemoveOptions {
+  /** A running one too: it is killed. Default false. */
+  readonly force?: boolean;
+}
+
 /**
  * One machine's containers.
  *
@@ -215,10 +92,14 @@ export interface ContainerFilter {
  *   that is not here `IMAGE_NOT_FOUND`.
  * - `create` leaves nothing behind when it fails. `remove` of a missing container is `CONTAINER_NOT_FOUND`, and removing
  *   leaves no mount, namespace, cgroup, address or process.
- * - `stop` sends the stop signal, waits `graceMs` (0 = kill at once), then kills; stopping a stopped container is no error.
+ * - `stop` sends the stop signal, waits `graceMs` (0 = kill at once), then kills; stopping a stopped container is no
+ *   error, and calls off a restart that is due.
  * - Containers survive the death of the process that started them; `recover()` re-adopts them (checking pid and start
- *   time) and cleans up what ended meanwhile.
+ *   time), cleans up what ended meanwhile, and starts what its restart policy wants running.
+ * - Restart policies and health checks are carried out by the process that has the runtime open.
  * - Events are ordered, one a transition.
+ * - What a driver cannot do is in its capabilities; asking for it is `NOT_SUPPORTED` with `details: { driver }`, the name
+ *   of one that can. A spec that asks for it is refused by `create`, never run without it.
  *
  * Every implementation passes `containerRuntimeConformance` of `@heptad/core/conformance`.
  */
@@ -229,20 +110,37 @@ export interface ContainerRuntime extends AsyncDisposable {
   create(spec: ContainerSpec): Promise<ContainerId>;
   start(id: ContainerId): Promise<void>;
   stop(id: ContainerId, options: { graceMs: number; signal?: AbortSignal }): Promise<void>;
-  /** `signal` by name (`SIGHUP`) or number. */
-  kill(id: ContainerId, signal: string | number): Promise<void>;
+  /** `signal` by name (`SIGHUP`) or number, to the main process or to `all` processes of the container. */
+  kill(id: ContainerId, signal: string | number, options?: { all?: boolean }): Promise<void>;
   pause(id: ContainerId): Promise<void>;
   resume(id: ContainerId): Promise<void>;
-  remove(id: ContainerId, options?: { force?: boolean }): Promise<void>;
+  remove(id: ContainerId, options?: RemoveOptions): Promise<void>;
+  /** Changes the limits given, and leaves the others. A container not running keeps them for its next start. */
   update(id: ContainerId, limits: ResourceLimits): Promise<void>;
+  /** Takes another name, in any state. `NAME_IN_USE`, `INVALID_ARGUMENT`. */
+  rename(id: ContainerId, name: string): Promise<void>;
   exec(id: ContainerId, options: ExecOptions): Promise<ExecSession>;
+  /**
+   * Joins the main process of a container that is created, running or paused. Any number of clients may: each sees all
+   * output, and what they write arrives in the order of writing. A client that does not read holds up nobody else.
+   */
+  attach(id: ContainerId, options?: AttachOptions): Promise<AttachSession>;
+  /** The size of the main process's terminal; `INVALID_ARGUMENT` without one. */
+  resize(id: ContainerId, size: TerminalSize): Promise<void>;
   logs(id: ContainerId, options?: LogOptions): AsyncIterable<LogLine>;
   /**
-   * Resolves when the main process is not running (at once for `created`, with exit code 0, or `stopped`), or the
-   * container is removed. Rejects with the signal's reason when that aborts.
+   * `not-running`: resolves when the main process is not running (at once for `created`, with exit code 0, or
+   * `stopped`, a restart due or not), or the container is removed. `next-exit`: at its next end, or removal, whatever it
+   * is now. Rejects with the signal's reason when that aborts.
    */
-  wait(id: ContainerId, condition?: 'not-running' | 'removed', signal?: AbortSignal): Promise<ExitStatus>;
+  wait(
+    id: ContainerId,
+    condition?: 'not-running' | 'next-exit' | 'removed',
+    signal?: AbortSignal,
+  ): Promise<ExitStatus>;
   stats(id: ContainerId): Promise<ContainerStats>;
+  /** The processes of a running or paused container, the main process first. */
+  top(id: ContainerId): Promise<ContainerProcess[]>;
   inspect(id: ContainerId): Promise<ContainerInfo>;
   list(filter?: ContainerFilter): Promise<ContainerInfo[]>;
   /** Events after the one with sequence `since` (0: all that are kept); default: those from now on. Ends with the signal. */
@@ -250,4 +148,28 @@ export interface ContainerRuntime extends AsyncDisposable {
   recover(): Promise<ContainerInfo[]>;
   /** Rewrites the extra lines of a container's /etc/hosts in place, while it runs. `NOT_SUPPORTED` without networks. */
   setHosts(id: ContainerId, hosts: Readonly<Record<string, string>>): Promise<void>;
+  /**
+   * What a path is, the last link not followed. `PATH_NOT_FOUND`. Like `copyOut` and `copyIn` it works in every state,
+   * sees volumes and binds, and resolves links, even ones that change meanwhile, inside the container only.
+   */
+  statPath(id: ContainerId, path: string): Promise<FileStat>;
+  /** A file or a directory with all below it. `PATH_NOT_FOUND`. */
+  copyOut(id: ContainerId, path: string, options?: { signal?: AbortSignal }): Promise<ArchiveStream>;
+  /**
+   * Unpacks a tar stream (not compressed) into the directory `path`, which must exist: `PATH_NOT_FOUND`. Entries
+   * replace files of their name; a directory is never replaced by something else nor the other way round
+   * (`INVALID_ARGUMENT`). Device nodes are `UNSAFE_ARCHIVE`. What was unpacked before an error stays.
+   */
+  copyIn(
+    id: ContainerId,
+    path: string,
+    tar: AsyncIterable<Uint8Array>,
+    options?: CopyInOptions,
+  ): Promise<void>;
+  /** What it changed of its image, sorted by path. */
+  diff(id: ContainerId): Promise<FileChange[]>;
+  /** Its root file system, volumes left out, as a tar stream. */
+  exportRootfs(id: ContainerId, options?: { signal?: AbortSignal }): AsyncIterable<Uint8Array>;
+  /** Its image with what it changed as one more layer; answers the digest of the new image's manifest. */
+  commit(id: ContainerId, options?: CommitOptions): Promise<{ digest: string }>;
 }
