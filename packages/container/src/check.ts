@@ -3,17 +3,28 @@
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorMessage } from '@heptad/core';
+import { checkStore } from './image/check-store.ts';
 import type { ImageStore } from './image/image-store.ts';
 import type { ManagedRuntime } from './lifecycle/managed-runtime.ts';
 
 /** One damaged thing. */
 export interface Damage {
-  readonly what: 'blob' | 'snapshot' | 'image' | 'container';
+  readonly what: 'blob' | 'labels' | 'snapshot' | 'image' | 'container';
   /** Digest, name or id. */
   readonly which: string;
   readonly why: string;
   /** What {@link ContainerEngine.repair} did about it. */
   readonly repaired?: string;
+}
+
+/** How far {@link ContainerEngine.check} and {@link ContainerEngine.repair} look. */
+export interface CheckOptions {
+  /**
+   * Read every blob and compare its digest: as slow as the disk. Default false: whether everything is there, whole and
+   * of the right size, and the digests of manifests and configs.
+   */
+  readonly deep?: boolean;
+  readonly signal?: AbortSignal;
 }
 
 /** What {@link ContainerEngine.check} and {@link ContainerEngine.repair} return. */
@@ -33,40 +44,27 @@ export interface CheckReport {
 export async function checkEngine(
   images: ImageStore,
   runtime: ManagedRuntime,
-  options: { signal?: AbortSignal } = {},
+  options: CheckOptions = {},
 ): Promise<CheckReport> {
-  const damage: Damage[] = [];
-  const find = async (what: Damage['what'], which: string, look: () => Promise<unknown>): Promise<void> => {
-    options.signal?.throwIfAborted();
-    await look().catch((error: unknown) => damage.push({ what, which, why: errorMessage(error) }));
-  };
-  let blobs = 0;
-  for await (const { digest } of images.content.list()) {
-    blobs += 1;
-    await find('blob', digest, () => images.content.verify(digest));
-  }
-  const snapshots = await images.snapshots.list();
-  for (const chainId of snapshots) await find('snapshot', chainId, () => images.snapshots.verify(chainId));
-  const tags = await images.tagFiles();
-  for (const file of tags) {
-    await find('image', file, async () => {
-      const { name } = await images.readTagFile(file);
-      await images.requireWhole(name);
-    });
-  }
+  const store = await checkStore(images, options);
+  const damage = [...store.damage];
   const containers = await runtime.damagedContainers();
   for (const [id, error] of containers.damaged)
     damage.push({ what: 'container', which: id, why: errorMessage(error) });
   return {
     ok: damage.length === 0,
     damage,
-    checked: { blobs, snapshots: snapshots.length, images: tags.length, containers: containers.total },
+    checked: { ...store.checked, containers: containers.total },
   };
 }
 
 /** See {@link ContainerEngine.repair}. */
-export async function repairEngine(images: ImageStore, runtime: ManagedRuntime): Promise<CheckReport> {
-  const report = await checkEngine(images, runtime);
+export async function repairEngine(
+  images: ImageStore,
+  runtime: ManagedRuntime,
+  options: CheckOptions = {},
+): Promise<CheckReport> {
+  const report = await checkEngine(images, runtime, options);
   const damage: Damage[] = [];
   for (const found of report.damage)
     damage.push({ ...found, repaired: await repairOne(images, runtime, found) });
@@ -78,8 +76,11 @@ async function repairOne(images: ImageStore, runtime: ManagedRuntime, damage: Da
     case 'blob':
       await images.content.delete(damage.which);
       return 'deleted; load or pull the images that need it again';
+    case 'labels':
+      await images.content.labels.delete(damage.which);
+      return 'deleted; the blob stays';
     case 'snapshot':
-      await images.snapshots.remove(damage.which);
+      await images.snapshots.drop(damage.which);
       return 'deleted; it is extracted again when a container needs it';
     case 'image': {
       const aside = join(images.home, `damaged-${damage.which}`);

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import type { Clock, ContainerRuntime, ContainerSpec, Random, RuntimeProbe } from '@heptad/core';
 import { systemClock, systemRandom } from '@heptad/core';
-import { type CheckReport, checkEngine, repairEngine } from './check.ts';
+import { type CheckOptions, type CheckReport, checkEngine, repairEngine } from './check.ts';
 import { Container } from './container.ts';
 import { ContainerError } from './errors.ts';
 import type { LayerLimits } from './image/extract-layer.ts';
@@ -190,17 +190,17 @@ export class ContainerEngine implements AsyncDisposable {
   async prune(options: { minimumAgeMs?: number } = {}): Promise<Awaited<ReturnType<ImageStore['gc']>>> {
     const containers = await this.runtime.list();
     const inUse = containers.flatMap(({ imageDigest }) => (imageDigest === undefined ? [] : [imageDigest]));
-    return await this.images.gc({ ...options, inUse });
+    return await this.images.gc({ ...options, inUse, containers: containers.map(({ id }) => id) });
   }
 
-  /** Reads through everything on disk and says what is damaged. Changes nothing. */
-  async check(options: { signal?: AbortSignal } = {}): Promise<CheckReport> {
+  /** Looks through everything on disk and says what is damaged; with `deep`, reads every byte. Changes nothing. */
+  async check(options: CheckOptions = {}): Promise<CheckReport> {
     return await checkEngine(this.images, this.managed, options);
   }
 
   /** Drops or sets aside exactly what {@link check} finds damaged; the rest is not touched. */
-  async repair(): Promise<CheckReport> {
-    return await repairEngine(this.images, this.managed);
+  async repair(options: CheckOptions = {}): Promise<CheckReport> {
+    return await repairEngine(this.images, this.managed, options);
   }
 
   /** Lets go of the home directory. Containers run on. */

@@ -4,11 +4,14 @@ import { HeptadError, type HeptadErrorOptions } from '@heptad/core';
 
 /** Every code that this package throws on purpose. */
 export type ContainerErrorCode =
+  | 'ALREADY_EXISTS'
   | 'ARCHIVE_INVALID'
+  | 'ARCHIVE_TOO_LARGE'
   | 'BUILD_FAILED'
   | 'COMMAND_FAILED'
   | 'CONTAINER_NOT_FOUND'
   | 'CONTAINER_STUCK'
+  | 'CONTENT_NOT_FOUND'
   | 'DIGEST_MISMATCH'
   | 'EXEC_FAILED'
   | 'HOME_IN_USE'
@@ -25,8 +28,12 @@ export type ContainerErrorCode =
   | 'NOT_SUPPORTED'
   | 'NO_SPACE'
   | 'PATH_NOT_FOUND'
+  | 'READ_ONLY'
+  | 'REF_IN_USE'
   | 'RUNTIME_FAILED'
   | 'RUNTIME_UNAVAILABLE'
+  | 'SNAPSHOT_IN_USE'
+  | 'SNAPSHOT_NOT_FOUND'
   | 'STORE_CORRUPT'
   | 'TIMEOUT'
   | 'UNSAFE_ARCHIVE';
@@ -44,14 +51,21 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** Turns a full disk into its own code, so that callers can tell it from a bug; other errors pass through. */
+/** Turns a full and a read-only disk into codes of their own, so that callers can tell them from a bug; other errors pass through. */
 export function diskError(error: unknown, doing: string): unknown {
   const errno = errnoOf(error);
-  if (errno !== 'ENOSPC' && errno !== 'EDQUOT' && errno !== 'EROFS') return error;
-  const why = errno === 'EROFS' ? 'the file system is read-only' : 'the disk is full';
-  return new ContainerError('NO_SPACE', `cannot ${doing}: ${why}`, {
-    cause: error,
-    hint: 'free space (ImageStore.gc() removes unused image data) or choose another home directory',
-    retryable: true,
-  });
+  if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+    return new ContainerError('NO_SPACE', `cannot ${doing}: the disk is full`, {
+      cause: error,
+      hint: 'free space (ImageStore.gc() removes unused image data) or choose another home directory',
+      retryable: true,
+    });
+  }
+  if (errno === 'EROFS') {
+    return new ContainerError('READ_ONLY', `cannot ${doing}: the file system is read-only`, {
+      cause: error,
+      hint: 'mount it writable (a disk with errors becomes read-only: see dmesg) or choose another home directory',
+    });
+  }
+  return error;
 }

@@ -1,6 +1,6 @@
 // The whole public face of @heptad/container.
 
-export type { CheckReport, Damage } from './check.ts';
+export type { CheckOptions, CheckReport, Damage } from './check.ts';
 export { Container } from './container.ts';
 export {
   ContainerEngine,
@@ -17,8 +17,11 @@ export {
   type BuiltImage,
   buildNodeImage,
 } from './image/build-node-image.ts';
+export type { Labels } from './image/content-labels.ts';
+export type { BlobReader, ContentSource, ContentStore } from './image/content-store.ts';
+export type { BlobInfo, ContentWriter, ExpectedContent, IngestStatus } from './image/content-writer.ts';
 export type { LayerLimits } from './image/extract-layer.ts';
-export type { GarbageReport } from './image/garbage.ts';
+export type { GarbageOptions, GarbageReport } from './image/garbage.ts';
 export {
   type Image,
   ImageStore,
@@ -26,7 +29,11 @@ export {
   type ImageSummary,
   type ImageTag,
 } from './image/image-store.ts';
+export type { Lease, LeasedResource, LeaseInfo, LeaseManager, LeaseOptions } from './image/leases.ts';
+export type { Mount } from './image/mounts.ts';
 export type { Referrer } from './image/referrers.ts';
+export type { Snapshot, SnapshotKind } from './image/snapshot-info.ts';
+export type { SnapshotOptions, Snapshotter } from './image/snapshotter.ts';
 export type { Attachment, AttachRequest, NetworkBackend } from './network/backend.ts';
 export { CniBridgeNetwork, type CniBridgeOptions } from './network/cni-bridge.ts';
 export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';

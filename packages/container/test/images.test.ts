@@ -222,7 +222,7 @@ describe('names and garbage', () => {
     ).rejects.toMatchObject({ code: 'DIGEST_MISMATCH' });
     const first = await content.writer('b');
     await first.write(Buffer.from('he'));
-    await expect(content.writer('b')).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
+    await expect(content.writer('b')).rejects.toMatchObject({ code: 'REF_IN_USE' });
     await first.close();
     const second = await content.writer('b');
     expect(second.offset).toBe(2);

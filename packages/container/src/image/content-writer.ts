@@ -1,36 +1,68 @@
 // One blob on its way into the store: appended, verified, made durable, and only then given its name.
 
-import { createHash, type Hash } from 'node:crypto';
-import { type FileHandle, rename, stat, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import { ContainerError, diskError } from '../errors.ts';
+import type { Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { type FileHandle, rename, stat, unlink, utimes } from 'node:fs/promises';
+import type { Clock } from '@heptad/core';
+import { ContainerError, diskError, errnoOf } from '../errors.ts';
 import { syncDirectory } from '../system/files.ts';
-import { type Digest, digestHex } from './digest.ts';
+import type { KernelLock, KernelMutex } from '../system/kernel-lock.ts';
+import type { ContentLabels, Labels } from './content-labels.ts';
+import { type Digest, digestHex, digestOf } from './digest.ts';
 
-/** What the store knows of one blob. */
+/** What the store knows of one blob. Times are milliseconds since 1970. */
 export interface BlobInfo {
   readonly digest: Digest;
   /** Bytes. */
   readonly size: number;
-  /** When it was last written or referred to by a write, milliseconds since 1970. */
+  readonly createdAt: number;
+  /** When its labels were last changed; `createdAt` when never. */
+  readonly updatedAt: number;
+  /** When it was last written or wanted by a write: garbage collection spares what is young. */
   readonly touchedAt: number;
+  readonly labels: Labels;
 }
 
-/** What a blob must turn out to be. */
+/** What a blob must turn out to be, and how it is labelled. */
 export interface ExpectedContent {
   readonly digest?: Digest;
   /** Bytes. */
   readonly size?: number;
+  /** Given to the blob when it is committed. */
+  readonly labels?: Labels;
+}
+
+/** How far an unfinished write is. Times are milliseconds since 1970. */
+export interface IngestStatus {
+  readonly ref: string;
+  /** Bytes written. */
+  readonly offset: number;
+  /** Bytes expected; absent when the writer did not say. */
+  readonly total?: number;
+  readonly expected?: Digest;
+  readonly startedAt: number;
+  readonly updatedAt: number;
 }
 
 /** What a writer works on. */
 export interface WriterState {
+  readonly ref: string;
   readonly file: FileHandle;
   readonly hash: Hash;
   readonly offset: number;
+  readonly startedAt: number;
+  readonly expected: ExpectedContent;
+  /** The file being written. */
   readonly path: string;
+  /** The file that describes the write. */
+  readonly description: string;
   readonly blobs: string;
-  readonly closed: () => void;
+  readonly labels: ContentLabels;
+  readonly clock: Clock;
+  /** Keeps another writer off the same ref. */
+  readonly lock: KernelLock;
+  /** Keeps garbage collection off while a blob gets its name. */
+  readonly guard: KernelMutex;
 }
 
 /** One blob being written. `commit`, `abort` and `close` end it. */
@@ -51,47 +83,83 @@ export class ContentWriter {
     return this.written;
   }
 
-  /** Appends. */
+  /** Digest of what is written so far. */
+  get digest(): Digest {
+    return `sha256:${this.hash.copy().digest('hex')}`;
+  }
+
+  /** How far the write is. */
+  async status(): Promise<IngestStatus> {
+    const { ref, file, expected, startedAt } = this.state;
+    const { mtimeMs } = await file.stat();
+    return {
+      ref,
+      offset: this.written,
+      ...(expected.size === undefined ? {} : { total: expected.size }),
+      ...(expected.digest === undefined ? {} : { expected: expected.digest }),
+      startedAt,
+      updatedAt: mtimeMs,
+    };
+  }
+
+  /** Appends. Throws `NO_SPACE`, `READ_ONLY`; what was written before stays, and can be taken up again. */
   async write(chunk: Uint8Array): Promise<void> {
+    try {
+      await this.state.file.appendFile(chunk);
+    } catch (error) {
+      // How much of the chunk arrived is unknown: back to where digest and file agree.
+      await this.state.file.truncate(this.written).catch(() => undefined);
+      throw diskError(error, `write content "${this.state.ref}"`);
+    }
     this.hash.update(chunk);
-    await this.state.file.appendFile(chunk).catch((error: unknown) => {
-      throw diskError(error, 'write image content');
-    });
     this.written += chunk.length;
   }
 
-  /** Starts over. */
-  async truncate(): Promise<void> {
-    if (this.written === 0) return;
-    await this.state.file.truncate(0);
+  /** Drops what lies beyond `size` bytes; without an argument, everything. */
+  async truncate(size = 0): Promise<void> {
+    if (size > this.written || size < 0) {
+      throw new ContainerError(
+        'INVALID_ARGUMENT',
+        `cannot cut content "${this.state.ref}" at ${size}: it has ${this.written} bytes`,
+      );
+    }
+    if (size === this.written) return;
+    await this.state.file.truncate(size);
     this.hash = createHash('sha256');
-    this.written = 0;
+    this.written = await hashFile(this.state.file, this.hash);
   }
 
-  /** Verifies, makes durable and names the blob. Ends the writer whatever happens. Throws `DIGEST_MISMATCH`. */
+  /**
+   * Verifies, makes durable and names the blob. Ends the writer whatever happens.
+   *
+   * Throws `DIGEST_MISMATCH` when it is not what was expected (what was written stays, for a writer that truncates or
+   * appends), `ALREADY_EXISTS` when the store has the blob (what was written goes), `NO_SPACE`, `READ_ONLY`.
+   */
   async commit(expected: ExpectedContent = {}): Promise<BlobInfo> {
-    const digest: Digest = `sha256:${this.hash.digest('hex')}`;
-    const wrong =
-      expected.size !== undefined && expected.size !== this.written
-        ? `it has ${this.written} bytes, expected were ${expected.size}`
-        : expected.digest !== undefined && expected.digest !== digest
-          ? `its digest is ${digest}, expected was ${expected.digest}`
-          : undefined;
-    if (wrong !== undefined) {
-      await this.abort();
-      throw new ContainerError('DIGEST_MISMATCH', `refused content: ${wrong}`, {
-        hint: 'the source is damaged or was tampered with; fetch it again',
-        details: { expected: expected.digest, actual: digest },
-      });
-    }
+    const all: ExpectedContent = { ...this.state.expected, ...expected };
+    const digest = this.digest;
     try {
+      this.verify(digest, all);
+      await this.requireAgreement();
+      const now = this.state.clock.now();
+      await this.state.file.utimes(now / 1000, now / 1000);
       await this.state.file.sync();
-      const target = join(this.state.blobs, digestHex(digest));
-      // Renaming over an equal blob is harmless and refreshes its age, which protects it from garbage collection.
-      await rename(this.state.path, target);
+      const exists = await this.state.guard.run(() => this.publish(digest, all.labels));
+      if (exists) {
+        throw new ContainerError('ALREADY_EXISTS', `content ${digest} is in the store already`, {
+          details: { digest },
+        });
+      }
       await syncDirectory(this.state.blobs);
-      const { mtimeMs } = await stat(target);
-      return { digest, size: this.written, touchedAt: mtimeMs };
+      await unlinkIfAny(this.state.description);
+      return {
+        digest,
+        size: this.written,
+        createdAt: now,
+        updatedAt: now,
+        touchedAt: now,
+        labels: all.labels ?? {},
+      };
     } catch (error) {
       throw diskError(error, `store ${digest}`);
     } finally {
@@ -102,7 +170,7 @@ export class ContentWriter {
   /** Drops what was written. */
   async abort(): Promise<void> {
     if (!this.open) return;
-    await unlink(this.state.path).catch(() => undefined);
+    await removeIngest(this.state.path, this.state.description);
     await this.close();
   }
 
@@ -110,9 +178,71 @@ export class ContentWriter {
   async close(): Promise<void> {
     if (!this.open) return;
     this.open = false;
-    this.state.closed();
     await this.state.file.close();
+    await this.state.lock.release();
   }
+
+  private verify(digest: Digest, expected: ExpectedContent): void {
+    const wrong =
+      expected.size !== undefined && expected.size !== this.written
+        ? `it has ${this.written} bytes, expected were ${expected.size}`
+        : expected.digest !== undefined && expected.digest !== digest
+          ? `its digest is ${digest}, expected was ${expected.digest}`
+          : undefined;
+    if (wrong === undefined) return;
+    throw new ContainerError('DIGEST_MISMATCH', `refused content: ${wrong}`, {
+      hint: 'the source is damaged or was tampered with; fetch it again',
+      details: { ref: this.state.ref, expected: expected.digest, actual: digest },
+    });
+  }
+
+  /** A failed write that could not be undone, or another hand on the file, must not become a blob. */
+  private async requireAgreement(): Promise<void> {
+    const { size } = await this.state.file.stat();
+    if (size === this.written) return;
+    throw new ContainerError(
+      'DIGEST_MISMATCH',
+      `refused content "${this.state.ref}": ${this.written} bytes were written, the file has ${size}`,
+      { hint: 'write it again' },
+    );
+  }
+
+  /** Gives the blob its name; true when it has been here before, which the sweep of a collection must not undo. */
+  private async publish(digest: Digest, labels: Labels | undefined): Promise<boolean> {
+    const { blobs, path, description, clock } = this.state;
+    const target = `${blobs}/${digestHex(digest)}`;
+    const present = await stat(target).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    });
+    // One of another size is damaged, and ours takes its place.
+    if (present?.size === this.written) {
+      await utimes(target, clock.now() / 1000, present.mtimeMs / 1000);
+      await removeIngest(path, description);
+      return true;
+    }
+    // Labels first: when the blob appears, what keeps it from being collected is there.
+    await this.state.labels.replace(digest, labels ?? {});
+    await rename(path, target);
+    return false;
+  }
+}
+
+/** Path of a write's file: a ref with its slashes and its length is no file name. */
+export function ingestName(ref: string): string {
+  return digestOf(ref).slice('sha256:'.length);
+}
+
+/** Deletes an unfinished write. */
+export async function removeIngest(path: string, description: string): Promise<void> {
+  await unlinkIfAny(path);
+  await unlinkIfAny(description);
+}
+
+async function unlinkIfAny(path: string): Promise<void> {
+  await unlink(path).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  });
 }
 
 const HASH_CHUNK_BYTES = 1024 * 1024;

@@ -1,18 +1,19 @@
 // Images of one machine: names that lead to verified content, unpacked into snapshots when a container needs them.
 
-import { readdir, stat, unlink } from 'node:fs/promises';
+import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Random } from '@heptad/core';
-import { systemClock, systemRandom } from '@heptad/core';
+import { isHeptadError, systemClock, systemRandom } from '@heptad/core';
 import { z } from 'zod';
-import { ContainerError, errnoOf } from '../errors.ts';
+import { ContainerError } from '../errors.ts';
 import { ensureDirectory, readJson, syncDirectory, writeJsonAtomic } from '../system/files.ts';
 import { type LoadOptions, loadArchive } from './archive-load.ts';
 import { type ArchiveTarget, saveArchive } from './archive-save.ts';
 import { ContentStore } from './content-store.ts';
 import { chainIds, type Digest, digestOf } from './digest.ts';
 import type { LayerLimits } from './extract-layer.ts';
-import { collectGarbage, type GarbageReport } from './garbage.ts';
+import { collectGarbage, type GarbageOptions, type GarbageReport } from './garbage.ts';
+import { LeaseManager } from './leases.ts';
 import {
   type Descriptor,
   hostArchitecture,
@@ -103,6 +104,8 @@ export class ImageStore {
   readonly content: ContentStore;
   /** Unpacked layers by ChainID. */
   readonly snapshots: Snapshotter;
+  /** What is about to be used: kept from {@link gc} until released. */
+  readonly leases: LeaseManager;
   readonly home: string;
   readonly clock: Clock;
   readonly random: Random;
@@ -111,28 +114,50 @@ export class ImageStore {
   /** Where names are kept. */
   readonly tagDirectory: string;
 
-  private constructor(options: ImageStoreOptions, content: ContentStore, snapshots: Snapshotter) {
-    this.home = options.home;
-    this.content = content;
-    this.snapshots = snapshots;
-    this.tagDirectory = join(options.home, 'tags');
-    this.referrerIndex = new ReferrerIndex(options.home);
-    this.clock = options.clock ?? systemClock;
-    this.random = options.random ?? systemRandom;
+  private constructor(parts: {
+    home: string;
+    clock: Clock;
+    random: Random;
+    content: ContentStore;
+    snapshots: Snapshotter;
+    leases: LeaseManager;
+  }) {
+    this.home = parts.home;
+    this.content = parts.content;
+    this.snapshots = parts.snapshots;
+    this.leases = parts.leases;
+    this.tagDirectory = join(parts.home, 'tags');
+    this.referrerIndex = new ReferrerIndex(parts.home);
+    this.clock = parts.clock;
+    this.random = parts.random;
   }
 
   /** Opens the store in `home`. */
   static async open(options: ImageStoreOptions): Promise<ImageStore> {
-    const content = await ContentStore.open(join(options.home, 'content'));
-    const snapshots = await Snapshotter.open(join(options.home, 'snapshots'), options.layerLimits);
+    const clock = options.clock ?? systemClock;
+    const random = options.random ?? systemRandom;
+    const content = await ContentStore.open(join(options.home, 'content'), { clock });
+    const snapshots = await Snapshotter.open(join(options.home, 'snapshots'), {
+      clock,
+      ...(options.layerLimits === undefined ? {} : { limits: options.layerLimits }),
+    });
     await ensureDirectory(join(options.home, 'tags'));
-    return new ImageStore(options, content, snapshots);
+    const leases = await LeaseManager.open(join(options.home, 'leases'), {
+      guard: content.guard,
+      clock,
+      random,
+    });
+    return new ImageStore({ home: options.home, clock, random, content, snapshots, leases });
   }
 
-  /** Gives content in the store a name, in place of what the name led to before. */
+  /** Gives content in the store a name, in place of what the name led to before. Throws `IMAGE_NOT_FOUND`. */
   async setTag(reference: string, target: Descriptor): Promise<ImageTag> {
     const tag: ImageTag = { name: taggedName(parseReference(reference)), target, taggedAt: this.clock.now() };
-    await writeJsonAtomic(this.tagPath(tag.name), tag);
+    // Under the guard: a collection must not delete what is being named.
+    await this.content.guard.run(async () => {
+      if ((await this.content.info(target.digest)) === undefined) throw notFound(target.digest);
+      await writeJsonAtomic(this.tagPath(tag.name), tag);
+    });
     return tag;
   }
 
@@ -162,14 +187,9 @@ export class ImageStore {
   async inspect(reference: string): Promise<Image> {
     const { target } = await this.target(reference);
     const chosen = isIndex(target) ? await this.choosePlatform(reference, target) : target;
-    const manifest = parseManifest(
-      await this.content.readBytes(chosen.digest, MAX_MANIFEST_BYTES),
-      `the manifest of ${reference}`,
-    );
-    const config = parseImageConfig(
-      await this.content.readBytes(manifest.config.digest, MAX_MANIFEST_BYTES),
-      `the config of ${reference}`,
-    );
+    const read = async (digest: Digest): Promise<Uint8Array> => await this.document(reference, digest);
+    const manifest = parseManifest(await read(chosen.digest), `the manifest of ${reference}`);
+    const config = parseImageConfig(await read(manifest.config.digest), `the config of ${reference}`);
     if (config.rootfs.diff_ids.length !== manifest.layers.length) {
       throw new ContainerError(
         'IMAGE_INVALID',
@@ -202,7 +222,7 @@ export class ImageStore {
       const chainId = chain[index];
       const diffId = diffIds[index];
       if (chainId === undefined || diffId === undefined) break;
-      await this.snapshots.commit(this.content, layer, diffId, chainId, parent);
+      await this.snapshots.applyLayer(this.content, layer, diffId, chainId, parent);
       parent = chainId;
     }
     if (parent === undefined) throw new ContainerError('IMAGE_INVALID', `image ${reference} has no layers`);
@@ -254,8 +274,8 @@ export class ImageStore {
     );
   }
 
-  /** Deletes content and snapshots that no name and none of `inUse` (manifest digests) leads to. */
-  async gc(options: { inUse?: readonly Digest[]; minimumAgeMs?: number } = {}): Promise<GarbageReport> {
+  /** Deletes content and snapshots that no name, none of `inUse`, no lease and no label leads to. See docs/formats. */
+  async gc(options: GarbageOptions = {}): Promise<GarbageReport> {
     return await collectGarbage(this, options);
   }
 
@@ -283,15 +303,17 @@ export class ImageStore {
     throw new ContainerError('IMAGE_NOT_FOUND', `${file} was removed meanwhile`);
   }
 
-  /** Throws unless all the image consists of is here. */
-  async requireWhole(reference: string): Promise<void> {
+  /** Config and layers of an image. Throws `STORE_CORRUPT` when one of them is not here at all. */
+  async parts(reference: string): Promise<Descriptor[]> {
     const { manifest } = await this.inspect(reference);
-    for (const layer of manifest.layers) {
-      if ((await this.content.info(layer.digest))?.size === layer.size) continue;
-      throw new ContainerError('STORE_CORRUPT', `image ${reference} lacks layer ${layer.digest}`, {
+    const parts = [manifest.config, ...manifest.layers];
+    for (const { digest } of parts) {
+      if ((await this.content.info(digest)) !== undefined) continue;
+      throw new ContainerError('STORE_CORRUPT', `image ${reference} lacks ${digest}`, {
         hint: 'load or pull it again',
       });
     }
+    return parts;
   }
 
   /** What a reference leads to: by name, or by the digest of content in the store. */
@@ -315,6 +337,18 @@ export class ImageStore {
     const isList = typeof json === 'object' && json !== null && 'manifests' in json;
     const mediaType = declared ?? `application/vnd.oci.image.${isList ? 'index' : 'manifest'}.v1+json`;
     return { mediaType, digest, size: info.size };
+  }
+
+  private async document(reference: string, digest: Digest): Promise<Uint8Array> {
+    try {
+      return await this.content.readBytes(digest, MAX_MANIFEST_BYTES);
+    } catch (cause) {
+      if (!isHeptadError(cause, 'CONTENT_NOT_FOUND')) throw cause;
+      throw new ContainerError('IMAGE_NOT_FOUND', `image ${reference} is incomplete: ${digest} is missing`, {
+        cause,
+        hint: 'load or pull it again',
+      });
+    }
   }
 
   private async choosePlatform(reference: string, target: Descriptor): Promise<Descriptor> {
@@ -355,16 +389,6 @@ export class ImageStore {
   private tagPath(name: string): string {
     // Hashed, because a name with its slashes and its length is no file name.
     return join(this.tagDirectory, `${digestOf(name).slice('sha256:'.length)}.json`);
-  }
-
-  /** Whether a file or directory was last changed before `before`. */
-  static async olderThan(path: string, before: number): Promise<boolean> {
-    try {
-      return (await stat(path)).mtimeMs < before;
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return false;
-      throw error;
-    }
   }
 }
 

@@ -1,116 +1,188 @@
-// Extracted layers by ChainID, and the overlayfs mounts that stack them under a container's own writable layer.
+// Snapshots on overlayfs: stacks of directories by name, prepared, written through a mount, and committed.
 
-import { mkdir, mkdtemp, readdir, readlink, rename, stat, symlink } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { ContainerError, diskError, errnoOf } from '../errors.ts';
-import { runOrThrow } from '../system/command.ts';
-import { ensureDirectory, readJson, removeTree, syncDirectory, writeJsonAtomic } from '../system/files.ts';
+import { type Clock, isHeptadError, systemClock } from '@heptad/core';
+import { ContainerError, diskError } from '../errors.ts';
+import { removeTree, syncDirectory, writeJsonAtomic } from '../system/files.ts';
+import { type Labels, mergeLabels, validateLabels } from './content-labels.ts';
 import type { ContentStore } from './content-store.ts';
-import { type Digest, digestHex } from './digest.ts';
+import type { Digest } from './digest.ts';
+import { diskUsage, type Usage } from './disk-usage.ts';
 import { DEFAULT_LAYER_LIMITS, type LayerLimits } from './extract-layer.ts';
+import { LayerUnpacker } from './layer-unpacker.ts';
 import type { Descriptor } from './manifest.ts';
-import { extractLayer } from './stream-layer.ts';
+import { type Mount, mountAll } from './mounts.ts';
+import { alreadyExists, SnapshotDirectory } from './snapshot-directory.ts';
+import {
+  MAX_DEPTH,
+  META,
+  NEXT_META,
+  readSnapshot,
+  readSnapshotDirectory,
+  type Snapshot,
+  type SnapshotKind,
+  settleMeta,
+} from './snapshot-info.ts';
 
-/** A committed snapshot: one layer over its parent. */
-export interface Snapshot {
-  readonly chainId: Digest;
-  readonly parent?: Digest | undefined;
-  readonly diffId: Digest;
-  /** Short name of the symbolic link used in mount options, which have 4096 bytes for all layers together. */
-  readonly link: string;
-  readonly entries: number;
-  readonly bytes: number;
-  readonly skippedXattrs: number;
+/** Options of {@link Snapshotter.open}. */
+export interface SnapshotterOptions {
+  /** How far one layer may go when unpacked. */
+  readonly limits?: Partial<LayerLimits>;
+  readonly clock?: Clock;
 }
 
-const schema = z.object({
-  chainId: z.string(),
-  parent: z.string().optional(),
-  diffId: z.string(),
-  link: z.string().regex(/^[0-9a-f]{12,64}$/),
-  entries: z.number(),
-  bytes: z.number(),
-  skippedXattrs: z.number(),
-});
+/** Options of {@link Snapshotter.prepare}, {@link Snapshotter.view} and {@link Snapshotter.commit}. */
+export interface SnapshotOptions {
+  readonly labels?: Labels;
+}
 
-// 127 layers of this and a colon are 1651 bytes of mount options.
-const LINK_LENGTH = 12;
-
-/** Directories of extracted layers: `<chain hex>/{fs,meta.json}`, and `l/<short>` links to them. */
+/**
+ * Snapshots below one directory: `<name>/{fs,work,meta.json}`, and `l/<short>` links to the `fs` of committed ones.
+ * The contract follows containerd's `core/snapshots/snapshotter.go`: `prepare` or `view` gives mounts, `commit` turns
+ * what was written into a snapshot that others can stand on, and every name or key is unique.
+ */
 export class Snapshotter {
   readonly path: string;
-  private readonly limits: LayerLimits;
-  private readonly running = new Map<Digest, Promise<Snapshot>>();
+  private readonly directory: SnapshotDirectory;
+  private readonly unpacker: LayerUnpacker;
+  private readonly clock: Clock;
 
-  private constructor(path: string, limits: LayerLimits) {
-    this.path = path;
-    this.limits = limits;
+  private constructor(directory: SnapshotDirectory, limits: LayerLimits, clock: Clock) {
+    this.path = directory.path;
+    this.directory = directory;
+    this.unpacker = new LayerUnpacker(directory, limits, clock);
+    this.clock = clock;
   }
 
-  /** Opens (and makes) the directory. */
-  static async open(path: string, limits: Partial<LayerLimits> = {}): Promise<Snapshotter> {
-    if (/[:,\\\s]/.test(path)) {
-      throw new ContainerError(
-        'INVALID_ARGUMENT',
-        `cannot keep images in ${path}: overlayfs options cannot hold ":", ",", "\\" or spaces`,
-        {
-          hint: 'choose a home directory without these characters',
-        },
-      );
-    }
-    await ensureDirectory(join(path, 'l'));
-    return new Snapshotter(path, { ...DEFAULT_LAYER_LIMITS, ...limits });
+  /** Opens (and makes) the directory. Throws `INVALID_ARGUMENT` for a path that mount options cannot hold. */
+  static async open(path: string, options: SnapshotterOptions = {}): Promise<Snapshotter> {
+    const limits = { ...DEFAULT_LAYER_LIMITS, ...options.limits };
+    return new Snapshotter(await SnapshotDirectory.open(path), limits, options.clock ?? systemClock);
   }
 
-  /** The snapshot, or undefined when it is not here. */
-  async stat(chainId: Digest): Promise<Snapshot | undefined> {
-    const json = await readJson(join(this.path, digestHex(chainId), 'meta.json'));
-    if (json === undefined) return undefined;
-    const result = schema.safeParse(json);
-    if (result.success && result.data.chainId === chainId) return result.data;
-    throw new ContainerError('STORE_CORRUPT', `snapshot ${chainId} has a damaged meta.json`, {
-      hint: 'ContainerEngine.repair() drops it; it is extracted again when needed',
-      details: { chainId },
+  /** The snapshot of this name or key, or undefined when there is none. Throws `STORE_CORRUPT`. */
+  async find(name: string): Promise<Snapshot | undefined> {
+    return await readSnapshot(this.path, name);
+  }
+
+  /** The snapshot of this name or key. Throws `SNAPSHOT_NOT_FOUND`, `STORE_CORRUPT`. */
+  async stat(name: string): Promise<Snapshot> {
+    const snapshot = await this.find(name);
+    if (snapshot !== undefined) return snapshot;
+    throw new ContainerError('SNAPSHOT_NOT_FOUND', `there is no snapshot ${name}`, { details: { name } });
+  }
+
+  /**
+   * Changes labels: all, or only those that `fieldPaths` name (`labels.KEY`; missing or empty removes).
+   * Throws `SNAPSHOT_NOT_FOUND`, `INVALID_ARGUMENT`.
+   */
+  async update(
+    name: string,
+    update: { readonly labels: Labels },
+    fieldPaths: readonly string[] = [],
+  ): Promise<Snapshot> {
+    return await this.directory.mutex.run(async () => {
+      const before = await this.stat(name);
+      const labels = mergeLabels(before.labels, update.labels, fieldPaths);
+      const after = { ...before, labels, updatedAt: this.clock.now() };
+      await writeJsonAtomic(join(this.directory.of(name), META), after);
+      return after;
     });
   }
 
+  /** What the snapshot itself takes on the disk, without its parents. Throws `SNAPSHOT_NOT_FOUND`. */
+  async usage(name: string, signal?: AbortSignal): Promise<Usage> {
+    const snapshot = await this.stat(name);
+    if (snapshot.kind === 'committed') return { inodes: snapshot.entries, bytes: snapshot.bytes };
+    return await diskUsage(this.directory.fs(name), signal);
+  }
+
+  /** Mounts of an active snapshot or a view. Throws `SNAPSHOT_NOT_FOUND`, `INVALID_ARGUMENT` for a committed one. */
+  async mounts(key: string): Promise<Mount[]> {
+    const snapshot = await this.stat(key);
+    if (snapshot.kind === 'committed') {
+      throw new ContainerError(
+        'INVALID_ARGUMENT',
+        `cannot mount snapshot ${key}: it is committed and never changes`,
+        { hint: 'prepare or view a snapshot on top of it, and mount that' },
+      );
+    }
+    const lowers = snapshot.parent === undefined ? [] : await this.layers(snapshot.parent);
+    const writable = snapshot.kind === 'active';
+    const [only] = lowers;
+    if (only === undefined) return [bind(this.directory.fs(key), writable)];
+    if (!writable && lowers.length === 1) return [bind(this.directory.fs(only.name), false)];
+    const work = join(this.directory.of(key), 'work');
+    return [this.overlay(lowers, writable ? { upper: this.directory.fs(key), work } : undefined)];
+  }
+
+  /**
+   * Begins an active snapshot on top of a committed one (or of nothing) and returns the mounts to write through.
+   * Throws `ALREADY_EXISTS` for a key in use, `SNAPSHOT_NOT_FOUND`, `INVALID_ARGUMENT` for a parent that is not committed.
+   */
+  async prepare(key: string, parent?: string, options: SnapshotOptions = {}): Promise<Mount[]> {
+    return await this.begin('active', key, parent, options);
+  }
+
+  /** {@link prepare} for reading only: cannot be committed. */
+  async view(key: string, parent?: string, options: SnapshotOptions = {}): Promise<Mount[]> {
+    return await this.begin('view', key, parent, options);
+  }
+
+  /**
+   * Makes what was written under `key` a committed snapshot called `name`; the key is free again. Unmount it before.
+   * Throws `SNAPSHOT_NOT_FOUND`, `ALREADY_EXISTS`, `INVALID_ARGUMENT` unless `key` is active, `NO_SPACE`.
+   */
+  async commit(name: string, key: string, options: SnapshotOptions = {}): Promise<Snapshot> {
+    const active = await this.stat(key);
+    if (active.kind !== 'active')
+      throw new ContainerError('INVALID_ARGUMENT', `cannot commit ${key}: it is ${active.kind}, not active`);
+    if ((await this.find(name)) !== undefined) throw alreadyExists(name);
+    validateLabels(options.labels ?? {});
+    const own = this.directory.of(key);
+    try {
+      const usage = await diskUsage(this.directory.fs(key));
+      const now = this.clock.now();
+      const link = await this.directory.chooseLink(name);
+      const committed: Snapshot = {
+        ...{ ...active, name, kind: 'committed', createdAt: now, updatedAt: now, link },
+        ...{ labels: options.labels ?? {}, entries: usage.inodes, bytes: usage.bytes },
+      };
+      await writeJsonAtomic(join(own, NEXT_META), committed, { durable: false });
+      await this.directory.makeDurable(own);
+      await this.directory.mutex.run(() => this.directory.publish(own, name, link));
+      await settleMeta(this.path, name);
+      await removeTree(join(this.directory.of(name), 'work'));
+      return committed;
+    } catch (error) {
+      throw diskError(error, `commit snapshot ${name}`);
+    }
+  }
+
   /** Extracts one layer over `parent` unless it is here already. Two callers at once share the work. */
-  async commit(
+  async applyLayer(
     content: ContentStore,
     layer: Descriptor,
     diffId: Digest,
     chainId: Digest,
     parent?: Digest,
   ): Promise<Snapshot> {
-    const known = await this.stat(chainId);
-    if (known !== undefined) return known;
-    const started = this.running.get(chainId);
-    if (started !== undefined) return await started;
-    const work = this.extract(content, layer, diffId, chainId, parent).finally(() =>
-      this.running.delete(chainId),
-    );
-    this.running.set(chainId, work);
-    return await work;
+    return await this.unpacker.unpack(content, chainId, async () => {
+      const below = parent === undefined ? [] : await this.layers(parent);
+      return { layer, diffId, chainId, below };
+    });
   }
 
-  /** Throws `STORE_CORRUPT` unless the snapshot, its link and its parents are here. */
-  async verify(chainId: Digest): Promise<void> {
-    for (const { link, chainId: layer } of await this.layers(chainId)) {
-      if (await this.linkLeadsTo(link, digestHex(layer)).catch(() => false)) continue;
-      throw new ContainerError('STORE_CORRUPT', `snapshot ${layer} has lost its link l/${link}`, {
-        hint: 'ContainerEngine.repair() drops it; it is extracted again when needed',
-      });
-    }
-  }
-
-  /** Directories of a stack, top first. */
-  async layers(chainId: Digest): Promise<Snapshot[]> {
+  /** A committed snapshot and those it stands on, top first. Throws `STORE_CORRUPT` when one is missing. */
+  async layers(name: string): Promise<Snapshot[]> {
     const stack: Snapshot[] = [];
-    for (let next: Digest | undefined = chainId; next !== undefined; ) {
-      const snapshot: Snapshot | undefined = await this.stat(next);
-      if (snapshot === undefined) {
-        throw new ContainerError('STORE_CORRUPT', `snapshot ${next} is missing`, {
+    for (let next: string | undefined = name; next !== undefined; ) {
+      const snapshot: Snapshot | undefined = await this.find(next);
+      if (snapshot === undefined || stack.length >= MAX_DEPTH) {
+        const why =
+          snapshot === undefined ? `snapshot ${next} is missing` : `snapshot ${name} stands on itself`;
+        throw new ContainerError('STORE_CORRUPT', why, {
           hint: 'unpack the image again',
         });
       }
@@ -122,114 +194,118 @@ export class Snapshotter {
 
   /** Mounts a stack under the writable directory `upper` at `target`. */
   async mount(chainId: Digest, upper: string, work: string, target: string): Promise<void> {
-    const lower = (await this.layers(chainId)).map((snapshot) => snapshot.link).join(':');
-    const options = `lowerdir=${lower},upperdir=${upper},workdir=${work},index=off`;
-    await runOrThrow('mount', ['-t', 'overlay', 'overlay', '-o', options, target], {
-      cwd: join(this.path, 'l'),
-    });
+    await mountAll([this.overlay(await this.layers(chainId), { upper, work })], target);
   }
 
-  /** Deletes a snapshot that nothing stands on. */
-  async remove(chainId: Digest): Promise<void> {
-    const snapshot = await this.stat(chainId).catch(() => undefined);
-    if (snapshot !== undefined) await removeTree(join(this.path, 'l', snapshot.link));
-    const doomed = join(this.path, `tmp-removed-${digestHex(chainId)}`);
-    await removeTree(doomed);
-    // Renamed first: a crash half way must not leave a snapshot that looks whole.
-    await rename(join(this.path, digestHex(chainId)), doomed).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    });
-    await removeTree(doomed);
-  }
-
-  /** ChainIDs of all snapshots. */
-  async list(): Promise<Digest[]> {
-    const names = await readdir(this.path);
-    return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => `sha256:${name}`);
-  }
-
-  /** Whether a snapshot was committed at or before this time. */
-  async olderThan(chainId: Digest, before: number): Promise<boolean> {
-    const info = await stat(join(this.path, digestHex(chainId), 'meta.json')).catch(() => undefined);
-    // One without its description is broken, and no use to anybody.
-    return info === undefined || info.mtimeMs <= before;
-  }
-
-  /** Deletes half-made snapshots that a dead process left; returns how many. */
-  async deleteUnfinished(isStale: (name: string) => Promise<boolean>): Promise<number> {
-    let deleted = 0;
-    for (const name of await readdir(this.path)) {
-      if (!name.startsWith('tmp-') || !(await isStale(join(this.path, name)))) continue;
-      await removeTree(join(this.path, name));
-      deleted += 1;
-    }
-    return deleted;
-  }
-
-  private async extract(
-    content: ContentStore,
-    layer: Descriptor,
-    diffId: Digest,
-    chainId: Digest,
-    parent?: Digest,
-  ): Promise<Snapshot> {
-    const lowers = parent === undefined ? [] : await this.layers(parent);
-    const temporary = await mkdtemp(join(this.path, 'tmp-'));
-    try {
-      const root = join(temporary, 'fs');
-      await mkdir(root, { mode: 0o755 });
-      const result = await extractLayer(content, layer, diffId, {
-        root,
-        layout: 'overlay',
-        lowers: lowers.map((lower) => join(this.path, digestHex(lower.chainId), 'fs')),
-        limits: this.limits,
-      });
-      const link = await this.makeLink(chainId);
-      const snapshot: Snapshot = {
-        chainId,
-        ...(parent === undefined ? {} : { parent }),
-        diffId,
-        link,
-        ...result,
-      };
-      await writeJsonAtomic(join(temporary, 'meta.json'), snapshot);
-      // One syncfs instead of an fsync per file: the snapshot's name must never lead to empty files after a power cut.
-      await runOrThrow('sync', ['-f', temporary], { timeoutMs: 300_000 });
-      await this.publish(temporary, chainId);
-      return snapshot;
-    } catch (error) {
-      await removeTree(temporary);
-      throw diskError(error, `unpack layer ${layer.digest}`);
-    }
-  }
-
-  private async publish(temporary: string, chainId: Digest): Promise<void> {
-    try {
-      await rename(temporary, join(this.path, digestHex(chainId)));
-    } catch (error) {
-      // Another process was first; what it made has the same name and so the same content.
-      if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
-      await removeTree(temporary);
-    }
-    await syncDirectory(this.path);
-  }
-
-  private async makeLink(chainId: Digest): Promise<string> {
-    const hex = digestHex(chainId);
-    for (let length = LINK_LENGTH; length <= hex.length; length += 1) {
-      const name = hex.slice(0, length);
-      try {
-        await symlink(join('..', hex, 'fs'), join(this.path, 'l', name));
-        return name;
-      } catch (error) {
-        if (errnoOf(error) !== 'EEXIST') throw error;
-        if (await this.linkLeadsTo(name, hex)) return name;
+  /** Removes a snapshot. Throws `SNAPSHOT_NOT_FOUND`, `SNAPSHOT_IN_USE` when another stands on it. */
+  async remove(name: string): Promise<void> {
+    await this.directory.mutex.run(async () => {
+      await this.stat(name);
+      for await (const child of this.walk(({ parent }) => parent === name)) {
+        throw new ContainerError(
+          'SNAPSHOT_IN_USE',
+          `cannot remove snapshot ${name}: ${child.name} stands on it`,
+          { hint: 'remove that one first', details: { child: child.name } },
+        );
       }
-    }
-    throw new ContainerError('STORE_CORRUPT', `cannot name snapshot ${chainId}: every short name is taken`);
+      await this.directory.drop(name);
+    });
   }
 
-  private async linkLeadsTo(name: string, hex: string): Promise<boolean> {
-    return (await readlink(join(this.path, 'l', name))) === join('..', hex, 'fs');
+  /** Takes a snapshot away whatever its state, and whether or not others stand on it. For collections and repairs. */
+  async drop(name: string): Promise<void> {
+    await this.directory.drop(name);
   }
+
+  /** Every snapshot, or those that `filter` accepts. Damaged ones are left out: `ContainerEngine.check()` names them. */
+  async *walk(filter: (info: Snapshot) => boolean = () => true): AsyncGenerator<Snapshot> {
+    for (const directory of await this.directory.list()) {
+      const snapshot = await readSnapshotDirectory(this.path, directory).catch((error: unknown) => {
+        if (!isHeptadError(error, 'STORE_CORRUPT')) throw error;
+        return undefined;
+      });
+      if (snapshot !== undefined && filter(snapshot)) yield snapshot;
+    }
+  }
+
+  /** Names of all snapshots. */
+  async list(): Promise<string[]> {
+    const names: string[] = [];
+    for await (const { name } of this.walk()) names.push(name);
+    return names;
+  }
+
+  /** Names of the directories that hold snapshots, whole and damaged ones. */
+  async directories(): Promise<string[]> {
+    return await this.directory.list();
+  }
+
+  /** Deletes what processes that are gone left half made or half removed; returns how much. Safe at any time. */
+  async cleanup(): Promise<number> {
+    return await this.directory.cleanup();
+  }
+
+  /** Waits for what is being unpacked; may be called again. */
+  async close(): Promise<void> {
+    await this.unpacker.settled();
+  }
+
+  /** Whether a committed snapshot can be mounted by its link; others have none. */
+  async hasLink(snapshot: Snapshot): Promise<boolean> {
+    if (snapshot.kind !== 'committed') return true;
+    if (snapshot.link === undefined) return false;
+    const own = this.directory.of(snapshot.name).slice(this.path.length + 1);
+    return (await this.directory.leadsTo(snapshot.link, own)) === true;
+  }
+
+  private overlay(lowers: readonly Snapshot[], own?: { upper: string; work: string }): Mount {
+    const layers = `lowerdir=${lowers.map(({ link }) => link).join(':')}`;
+    const writable = own === undefined ? [] : [`upperdir=${own.upper}`, `workdir=${own.work}`];
+    return {
+      type: 'overlay',
+      source: 'overlay',
+      options: [layers, ...writable, 'index=off'],
+      directory: this.directory.links,
+    };
+  }
+
+  private async begin(
+    kind: SnapshotKind,
+    key: string,
+    parent: string | undefined,
+    options: SnapshotOptions,
+  ): Promise<Mount[]> {
+    if (key === '') throw new ContainerError('INVALID_ARGUMENT', 'cannot begin a snapshot without a key');
+    validateLabels(options.labels ?? {});
+    if ((await this.find(key)) !== undefined) throw alreadyExists(key);
+    const temporary = this.directory.temporary();
+    try {
+      await mkdir(join(temporary, 'fs'), { recursive: true });
+      // Not left to the umask: it is what a container sees as its root.
+      await chmod(join(temporary, 'fs'), 0o755);
+      if (kind === 'active') await mkdir(join(temporary, 'work'), { mode: 0o700 });
+      const now = this.clock.now();
+      const snapshot: Snapshot = {
+        ...{ name: key, kind, ...(parent === undefined ? {} : { parent }) },
+        ...{ labels: options.labels ?? {}, createdAt: now, updatedAt: now },
+        ...{ entries: 0, bytes: 0, skippedXattrs: 0 },
+      };
+      await writeJsonAtomic(join(temporary, META), snapshot);
+      await syncDirectory(temporary);
+      await this.directory.mutex.run(async () => {
+        const below = parent === undefined ? undefined : await this.stat(parent);
+        if (below !== undefined && below.kind !== 'committed')
+          throw new ContainerError('INVALID_ARGUMENT', `cannot stand on ${parent}: it is not committed`);
+        await this.directory.publish(temporary, key);
+      });
+    } catch (error) {
+      await removeTree(temporary);
+      throw diskError(error, `prepare snapshot ${key}`);
+    }
+    return await this.mounts(key);
+  }
+}
+
+function bind(source: string, writable: boolean): Mount {
+  return { type: 'bind', source, options: [writable ? 'rw' : 'ro'] };
 }

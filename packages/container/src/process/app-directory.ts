@@ -9,6 +9,7 @@ import { DEFAULT_LAYER_LIMITS } from '../image/extract-layer.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import type { ImageConfig } from '../image/manifest.ts';
 import { extractLayer } from '../image/stream-layer.ts';
+import { runOrThrow } from '../system/command.ts';
 import { ensureDirectory, removeTree } from '../system/files.ts';
 import type { PathMapping } from './translate.ts';
 
@@ -56,6 +57,8 @@ export async function appDirectory(
         lowers: [],
         limits: DEFAULT_LAYER_LIMITS,
       });
+      // A name must never lead to empty files after a power cut.
+      await runOrThrow('sync', ['-f', fs], { timeoutMs: 300_000 });
       await rename(fs, root).catch((error: unknown) => {
         if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
       });

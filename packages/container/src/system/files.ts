@@ -102,11 +102,18 @@ export async function readJson(path: string): Promise<unknown> {
   }
 }
 
-/** Creates a directory and its parents; existing is fine. */
+/** Creates a directory and its parents, all to survive a power cut; existing is fine. */
 export async function ensureDirectory(path: string, mode = 0o700): Promise<void> {
-  await mkdir(path, { recursive: true, mode }).catch((error: unknown) => {
+  try {
+    const first = await mkdir(path, { recursive: true, mode });
+    // Each new directory is an entry of its parent: without these, what is synced inside could hang in the air.
+    for (let made = path; first !== undefined; made = dirname(made)) {
+      await syncDirectory(dirname(made));
+      if (made === first || dirname(made) === made) break;
+    }
+  } catch (error) {
     throw diskError(error, `create directory ${path}`);
-  });
+  }
 }
 
 /** Removes a tree; missing is fine. */
