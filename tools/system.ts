@@ -13,12 +13,14 @@ export const PLATFORM_PACKAGES: readonly string[] = [
   'iproute2',
 ];
 
-/** What the tests drive beside it: a real browser, and Prometheus as the oracle of our queries. */
+/** What the tests drive beside it: a real browser, Prometheus as the oracle of our queries, a compiler for escape attempts. */
 export const TEST_PACKAGES: readonly string[] = [
   ...PLATFORM_PACKAGES,
   'chromium',
   'fonts-dejavu-core',
   'prometheus',
+  'gcc',
+  'libc6-dev',
 ];
 
 // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own placeholder, not ours.

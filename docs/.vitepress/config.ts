@@ -26,6 +26,7 @@ const concepts: DefaultTheme.SidebarItem[] = [
   { text: 'The seven-tuple model', link: '/concepts/model' },
   { text: 'The spine: the state store', link: '/concepts/state-store' },
   { text: 'Static stability', link: '/concepts/static-stability' },
+  { text: 'Containment, attempt by attempt', link: '/concepts/containment' },
 ];
 
 /** Pages of formats that are described here and not in a package's FORMATS.md. */

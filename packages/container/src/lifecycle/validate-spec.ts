@@ -1,17 +1,19 @@
 // Refuses a container spec that can never work, before anything is made for it.
 
-import type { ContainerSpec, Mount, PublishedPort, ResourceLimits } from '@heptad/core';
+import type { ContainerSpec, Mount, PublishedPort } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
+import { requireMountTarget } from './kernel-paths.ts';
 import { signalNumber } from './signals.ts';
+import { validateIsolation } from './validate-isolation.ts';
+import { validateLimits } from './validate-limits.ts';
+
+export { validateLimits };
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/;
 const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$/;
 const HOSTNAME = /^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62})$/;
 const HOST_ENTRY_NAME = /^[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,252})$/;
 const ADDRESS = /^[0-9a-fA-F.:]{2,45}$/;
-// Below these the runtime's own init does not get going, and the failure would be obscure.
-const MIN_CPU_MILLIS = 10;
-const MIN_MEMORY_BYTES = 4 * 1024 * 1024;
 // execve refuses more than 128 KiB in one string.
 const MAX_ENVIRONMENT_VALUE_BYTES = 128 * 1024;
 const MAX_ENVIRONMENT_VARIABLES = 4096;
@@ -42,6 +44,7 @@ export function validateSpec(spec: ContainerSpec): void {
   }
   if (spec.stopSignal !== undefined) signalNumber(spec.stopSignal);
   if (spec.limits !== undefined) validateLimits(spec.limits, `create container "${spec.name}"`);
+  validateIsolation(spec, (what, hint) => refuse(spec, what, hint));
   if ((spec.mounts?.length ?? 0) > MAX_MOUNTS) refuse(spec, `it has more than ${MAX_MOUNTS} mounts`);
   for (const mount of spec.mounts ?? []) validateMount(spec, mount);
   for (const secret of spec.secrets ?? []) {
@@ -100,6 +103,7 @@ function validateTarget(spec: ContainerSpec, target: string): void {
 
 function validateMount(spec: ContainerSpec, mount: Mount): void {
   validateTarget(spec, mount.target);
+  requireMountTarget(mount.target, `create container "${spec.name}"`);
   if (mount.type === 'bind' && !mount.source.startsWith('/')) {
     refuse(spec, `bind source "${mount.source}" is not an absolute path`);
   }
@@ -132,22 +136,4 @@ export function validateHosts(hosts: Readonly<Record<string, string>>, doing: st
       `cannot ${doing}: host entry "${name}" -> "${address}" is not a name and an IP address`,
     );
   }
-}
-
-/** Throws `INVALID_ARGUMENT` for limits below what a process needs to exist. */
-export function validateLimits(limits: ResourceLimits, doing: string): void {
-  const check = (field: 'cpuMillis' | 'memoryBytes' | 'pids', minimum: number): void => {
-    const value = limits[field];
-    if (value === undefined || (Number.isSafeInteger(value) && value >= minimum)) return;
-    throw new ContainerError(
-      'INVALID_ARGUMENT',
-      `cannot ${doing}: limits.${field} = ${value} is below the minimum of ${minimum}`,
-      {
-        hint: `give a whole number of at least ${minimum}, or leave ${field} out for no limit`,
-      },
-    );
-  };
-  check('cpuMillis', MIN_CPU_MILLIS);
-  check('memoryBytes', MIN_MEMORY_BYTES);
-  check('pids', 1);
 }

@@ -1,6 +1,6 @@
 // Builds a container up to an init that waits for start: root file system, network, files, config.json, shim.
 
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, ContainerSpec } from '@heptad/core';
@@ -12,14 +12,20 @@ import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
 import type { NetworkBackend } from '../network/backend.ts';
 import { identify } from '../system/processes.ts';
-import { effectiveCapabilities } from './capabilities.ts';
 import { type CgroupLayout, containerCgroup } from './cgroup.ts';
 import { createWithConmon } from './conmon.ts';
+import { resolveDevices } from './devices.ts';
 import { generateSpec } from './generate-spec.ts';
 import { hostMounts, hostsText, rewriteInPlace, writeIdentityFiles, writeSecrets } from './host-files.ts';
+import { requireIoWeight } from './io-limits.ts';
+import { boundAllContainers } from './parent-cgroup.ts';
 import { containerPaths } from './paths.ts';
+import { thermalThrottlePaths } from './protected-paths.ts';
+import { resolveThrottles } from './resources.ts';
+import { ownHardLimits } from './rlimits.ts';
 import type { RuntimeCommand } from './runtime-command.ts';
-import { loadSeccompProfile, type OciSeccomp, resolveSeccomp, type SeccompProfile } from './seccomp.ts';
+import { loadSeccompProfile, type OciSeccomp, type SeccompProfile } from './seccomp.ts';
+import { seccompFor } from './seccomp-hardening.ts';
 import { resolveUser } from './user.ts';
 
 /** What containers are built from. */
@@ -144,14 +150,21 @@ export class Assembler {
   ): Promise<void> {
     const { id } = record;
     const paths = containerPaths(this.options.home, id);
-    const user = await resolveUser(paths.rootfs, spec.user ?? image.User ?? '');
+    const user = await resolveUser(paths.rootfs, spec.user ?? image.User ?? '', spec.groupAdd);
     const content = { ...hostnames(record), hosts: record.hosts ?? {} };
-    const [identity, secrets, mounts, seccomp, maxOpenFiles] = await settle([
+    const [identity, secrets, mounts, seccomp, ownLimits, thermal, devices, throttles] = await settle([
       writeIdentityFiles(paths.directory, content, network === 'host'),
       writeSecrets(paths.secrets, spec.secrets ?? [], user),
       hostMounts(spec, this.options.volumes, paths.rootfs, user),
       this.seccompFor(spec),
-      openFilesLimit(),
+      ownHardLimits(),
+      thermalThrottlePaths(),
+      resolveDevices(spec.devices ?? [], spec.name),
+      resolveThrottles(spec.limits?.ioThrottles ?? [], `create container "${spec.name}"`),
+      boundAllContainers(this.options.layout, CGROUP_PARENT),
+      spec.limits?.ioWeight === undefined
+        ? Promise.resolve()
+        : requireIoWeight(this.options.layout, CGROUP_PARENT),
     ]);
     const config = generateSpec({
       id,
@@ -164,7 +177,10 @@ export class Assembler {
       cgroupVersion: this.options.layout.version,
       ...(network === 'none' ? {} : { networkNamespace: network }),
       binds: [...identity, ...mounts, ...secrets],
-      maxOpenFiles,
+      ownLimits,
+      thermalThrottlePaths: thermal,
+      devices,
+      throttles,
     });
     // Holds the values of secret environment variables; the directory is its owner's only, and so is the file.
     await writeFile(join(paths.bundle, 'config.json'), JSON.stringify(config), { mode: 0o600 });
@@ -192,11 +208,8 @@ export class Assembler {
 
   private async seccompFor(spec: ContainerSpec): Promise<OciSeccomp> {
     this.profile ??= loadSeccompProfile();
-    return resolveSeccomp(await this.profile, {
-      architecture: hostArchitecture(),
-      capabilities: effectiveCapabilities(spec.capabilities),
-      kernel: release(),
-    });
+    const machine = { architecture: hostArchitecture(), kernel: release() };
+    return seccompFor(await this.profile, machine, spec.capabilities);
   }
 }
 
@@ -214,10 +227,4 @@ async function settle<T extends readonly unknown[]>(
   const failed = results.find((result) => result.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
   return (await Promise.all(work)) as unknown as T;
-}
-
-/** Our own hard limit of open files: a container cannot be given more when CAP_SYS_RESOURCE is missing. */
-async function openFilesLimit(): Promise<number> {
-  const limit = /^Max open files\s+\S+\s+(\d+)/m.exec(await readFile('/proc/self/limits', 'utf8'))?.[1];
-  return limit === undefined ? 1024 : Number(limit);
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Clock, ExecOptions, ExecSession } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { execSession } from '../lifecycle/exec-session.ts';
+import { requireWorkingDirectory } from '../lifecycle/kernel-paths.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { TOOL_PATH } from '../system/command.ts';
 import { identify, signalProcess } from '../system/processes.ts';
@@ -103,6 +104,7 @@ function execArguments(
 async function processOf(context: ExecContext, options: ExecOptions): Promise<OciSpec['process']> {
   // The container's own process is the model: same capabilities, limits and environment. We wrote this file ourselves.
   const config = JSON.parse(await readFile(join(context.bundle, 'config.json'), 'utf8')) as OciSpec;
+  if (options.workingDirectory !== undefined) requireWorkingDirectory(options.workingDirectory, 'exec');
   const added = Object.entries(options.environment ?? {}).map(([key, value]) => `${key}=${value}`);
   const overridden = new Set(Object.keys(options.environment ?? {}));
   const base = {

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import type { ContainerSpec } from '@heptad/core';
 import { describe, expect, it } from 'vitest';
 import { effectiveCapabilities } from './capabilities.ts';
-import { generateSpec, limitResources, type SpecInputs } from './generate-spec.ts';
+import { generateSpec, type SpecInputs } from './generate-spec.ts';
+import { limitResources } from './resources.ts';
 import { kernelAtLeast, parseSeccompProfile, resolveSeccomp } from './seccomp.ts';
 import { lookUpUser } from './user.ts';
 
@@ -17,7 +18,7 @@ const inputs = (spec: Partial<ContainerSpec> = {}, more: Partial<SpecInputs> = {
   cgroupsPath: '/heptad/x',
   cgroupVersion: 1,
   binds: [],
-  maxOpenFiles: 20_000,
+  ownLimits: new Map([['nofile', 20_000]]),
   ...more,
 });
 
@@ -41,6 +42,7 @@ describe('generateSpec', () => {
     expect(process.capabilities.effective).toEqual([]);
     expect([process.capabilities.ambient, process.capabilities.inheritable]).toEqual([[], []]);
     expect(linux.namespaces.map(({ type }) => type).sort()).toEqual([
+      'cgroup',
       'ipc',
       'mount',
       'network',
@@ -69,7 +71,7 @@ describe('generateSpec', () => {
     );
     const host = generateSpec(inputs({}, { networkNamespace: 'host' }));
     expect(host.linux.namespaces.some(({ type }) => type === 'network')).toBe(false);
-    expect(host.linux.sysctl).toBeUndefined();
+    expect(host.linux.sysctl).toEqual({});
   });
 
   it('puts the spec over the image as Docker does', () => {
@@ -110,7 +112,7 @@ describe('generateSpec', () => {
   });
 
   it('never asks for more open files than we have ourselves', () => {
-    expect(generateSpec(inputs({}, { maxOpenFiles: 1024 })).process.rlimits).toEqual([
+    expect(generateSpec(inputs({}, { ownLimits: new Map([['nofile', 1024]]) })).process.rlimits).toEqual([
       { type: 'RLIMIT_NOFILE', soft: 1024, hard: 1024 },
     ]);
   });

@@ -1,11 +1,16 @@
 // ContainerSpec and image config in, OCI config.json out: pure, so that every default can be read and tested here.
 
-import type { ContainerSpec, ResourceLimits } from '@heptad/core';
+import type { ContainerSpec } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ImageConfig } from '../image/manifest.ts';
+import { requireWorkingDirectory } from '../lifecycle/kernel-paths.ts';
 import { effectiveCapabilities } from './capabilities.ts';
+import { deviceRules, type ResolvedDevice } from './devices.ts';
+import { MASKED_PATHS, READ_ONLY_PATHS } from './protected-paths.ts';
+import { limitResources, type ResolvedThrottle } from './resources.ts';
+import { type OwnLimits, rlimitsOf } from './rlimits.ts';
 import type { OciSeccomp } from './seccomp.ts';
-import type { OciMount, OciProcess, OciResources, OciSpec } from './spec.ts';
+import type { OciMount, OciProcess, OciSpec } from './spec.ts';
 import type { ResolvedUser } from './user.ts';
 
 /** What the driver has settled before the spec can be written. */
@@ -21,10 +26,16 @@ export interface SpecInputs {
   readonly cgroupVersion: 1 | 2;
   /** A network namespace made ahead; absent: a new empty one. `host`: the machine's own. */
   readonly networkNamespace?: string;
+  /** The network namespace is another container's. */
+  readonly sharesNetwork?: boolean;
   /** Files and directories of the host to mount, volumes and secrets included. */
   readonly binds: readonly BindMount[];
-  /** The most open files we may ask for: our own hard limit. */
-  readonly maxOpenFiles: number;
+  /** Our own hard limits of getrlimit(2): no container gets more. */
+  readonly ownLimits: OwnLimits;
+  /** Devices of the host, looked up. Default none. */
+  readonly devices?: readonly ResolvedDevice[];
+  /** Throttles of the limits, looked up. Default none. */
+  readonly throttles?: readonly ResolvedThrottle[];
   /** Directories like /sys/devices/system/cpu/cpu0/thermal_throttle that exist on this machine. */
   readonly thermalThrottlePaths?: readonly string[];
 }
@@ -39,76 +50,50 @@ export interface BindMount {
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** A fork bomb must end at a number that leaves the machine usable. */
 export const DEFAULT_PIDS_LIMIT = 1024;
-// containerd's default is 1024; servers with many sockets need more, and a soft limit costs nothing.
-const OPEN_FILES = 16_384;
-const CPU_PERIOD_US = 100_000;
 const DEFAULT_TMPFS_BYTES = 64 * 1024 * 1024;
+const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
 
-/** moby's list with the additions of its 2025-26 advisories (interrupts, powercap, thermal throttle). */
-const MASKED_PATHS: readonly string[] = [
-  '/proc/acpi',
-  '/proc/asound',
-  '/proc/interrupts',
-  '/proc/kcore',
-  '/proc/keys',
-  '/proc/latency_stats',
-  '/proc/sched_debug',
-  '/proc/scsi',
-  '/proc/timer_list',
-  '/proc/timer_stats',
-  '/sys/devices/virtual/powercap',
-  '/sys/firmware',
-  '/sys/fs/selinux',
-];
-const READ_ONLY_PATHS: readonly string[] = [
-  '/proc/bus',
-  '/proc/fs',
-  '/proc/irq',
-  '/proc/sys',
-  '/proc/sysrq-trigger',
-];
+/** Without NET_RAW the first is how ping works; by the second any user may serve on port 80, as in Docker. */
+const NETWORK_SYSCTLS: Readonly<Record<string, string>> = {
+  'net.ipv4.ping_group_range': '0 2147483647',
+  'net.ipv4.ip_unprivileged_port_start': '0',
+};
 
-// null, zero, full, tty, urandom, random, ptmx and pseudo-terminals: what every runtime allows.
-const ALLOWED_DEVICES: readonly (readonly [number, number | undefined])[] = [
-  [1, 3],
-  [1, 5],
-  [1, 7],
-  [1, 8],
-  [1, 9],
-  [5, 0],
-  [5, 1],
-  [5, 2],
-  [136, undefined],
-];
+function ownNetwork(inputs: SpecInputs): boolean {
+  return inputs.networkNamespace !== 'host' && !inputs.sharesNetwork;
+}
 
 /** Writes the config.json of a container. Throws `INVALID_ARGUMENT` when there is nothing to run. */
 export function generateSpec(inputs: SpecInputs): OciSpec {
   const { spec } = inputs;
-  const hostNetwork = inputs.networkNamespace === 'host';
   return {
     ociVersion: '1.0.2',
     process: processOf(inputs),
     root: { path: inputs.rootfs, readonly: spec.readOnlyRootfs ?? false },
     hostname: spec.hostname ?? inputs.id.slice(0, 12),
     mounts: [...systemMounts(inputs), ...userMounts(inputs)],
-    annotations: { 'dev.heptad.container': inputs.id, 'dev.heptad.name': spec.name },
+    annotations: { ...spec.annotations, 'dev.heptad.container': inputs.id, 'dev.heptad.name': spec.name },
     linux: {
       cgroupsPath: inputs.cgroupsPath,
       namespaces: namespaces(inputs),
-      resources: { devices: deviceRules(), ...limitResources({ pids: DEFAULT_PIDS_LIMIT, ...spec.limits }) },
+      ...(inputs.devices === undefined ? {} : { devices: inputs.devices.map(({ node }) => node) }),
+      resources: {
+        devices: deviceRules(inputs.devices ?? []),
+        ...limitResources(
+          { pids: DEFAULT_PIDS_LIMIT, ...spec.limits },
+          inputs.throttles,
+          inputs.cgroupVersion,
+        ),
+      },
       seccomp: inputs.seccomp,
       maskedPaths: [...MASKED_PATHS, ...(inputs.thermalThrottlePaths ?? [])],
-      readonlyPaths: READ_ONLY_PATHS,
-      // Sysctls of a network namespace must not be set in the machine's own.
-      ...(hostNetwork
-        ? {}
-        : {
-            sysctl: {
-              // Without NET_RAW this is how ping works; and any user may serve on port 80, as in Docker.
-              'net.ipv4.ping_group_range': '0 2147483647',
-              'net.ipv4.ip_unprivileged_port_start': '0',
-            },
-          }),
+      // On v1 the runtime leaves the directory of the hierarchies writable, a tmpfs without a size.
+      readonlyPaths: inputs.cgroupVersion === 1 ? [...READ_ONLY_PATHS, '/sys/fs/cgroup'] : READ_ONLY_PATHS,
+      sysctl: {
+        // Sysctls of a network namespace must not be set in one that is not the container's own.
+        ...(ownNetwork(inputs) ? NETWORK_SYSCTLS : {}),
+        ...spec.sysctls,
+      },
       rootfsPropagation: 'private',
     },
   };
@@ -149,13 +134,14 @@ function processOf(inputs: SpecInputs): OciProcess {
   const { spec, image, user } = inputs;
   const capabilities = effectiveCapabilities(spec.capabilities);
   const isRoot = user.uid === 0;
-  const openFiles = Math.min(OPEN_FILES, inputs.maxOpenFiles);
+  const cwd = spec.workingDirectory ?? (image.WorkingDir || '/');
+  requireWorkingDirectory(cwd, `create container "${spec.name}"`);
   return {
     terminal: false,
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
     args: commandLine(spec, image),
     env: environmentOf(spec, image, { HOME: user.home, HOSTNAME: spec.hostname ?? inputs.id.slice(0, 12) }),
-    cwd: spec.workingDirectory ?? (image.WorkingDir || '/'),
+    cwd,
     capabilities: {
       bounding: capabilities,
       // The kernel would drop these at exec for a non-root user; saying so keeps them from a moment of existence.
@@ -164,8 +150,9 @@ function processOf(inputs: SpecInputs): OciProcess {
       inheritable: [],
       ambient: [],
     },
-    rlimits: [{ type: 'RLIMIT_NOFILE', soft: openFiles, hard: openFiles }],
+    rlimits: rlimitsOf(spec.ulimits ?? {}, inputs.ownLimits),
     noNewPrivileges: true,
+    ...(spec.oomScoreAdjust === undefined ? {} : { oomScoreAdj: spec.oomScoreAdjust }),
   };
 }
 
@@ -175,8 +162,9 @@ function namespaces(inputs: SpecInputs): { type: string; path?: string }[] {
     { type: 'ipc' },
     { type: 'uts' },
     { type: 'mount' },
+    // On v1 too: a container that reads /proc/self/cgroup is not told where the host keeps it.
+    { type: 'cgroup' },
   ];
-  if (inputs.cgroupVersion === 2) list.push({ type: 'cgroup' });
   if (inputs.networkNamespace === undefined) list.push({ type: 'network' });
   else if (inputs.networkNamespace !== 'host') list.push({ type: 'network', path: inputs.networkNamespace });
   return list;
@@ -201,7 +189,13 @@ function systemMounts(inputs: SpecInputs): OciMount[] {
       destination: '/dev/shm',
       type: 'tmpfs',
       source: 'shm',
-      options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'],
+      options: [
+        'nosuid',
+        'noexec',
+        'nodev',
+        'mode=1777',
+        `size=${inputs.spec.shmBytes ?? DEFAULT_SHM_BYTES}`,
+      ],
     },
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
@@ -243,38 +237,5 @@ function tmpfs(target: string, sizeBytes = DEFAULT_TMPFS_BYTES, mode = 0o1777): 
     type: 'tmpfs',
     source: 'tmpfs',
     options: ['nosuid', 'nodev', 'noexec', `size=${sizeBytes}`, `mode=${mode.toString(8)}`],
-  };
-}
-
-function deviceRules(): NonNullable<OciResources['devices']> {
-  return [
-    { allow: false, access: 'rwm' },
-    ...ALLOWED_DEVICES.map(([major, minor]) => ({
-      allow: true,
-      type: 'c',
-      major,
-      ...(minor === undefined ? {} : { minor }),
-      access: 'rwm',
-    })),
-  ];
-}
-
-/** Limits as cgroup settings. Swap is not given on top of memory: the limit is the limit. */
-export function limitResources(limits: ResourceLimits): OciResources {
-  return {
-    ...(limits.memoryBytes === undefined
-      ? {}
-      : { memory: { limit: limits.memoryBytes, swap: limits.memoryBytes } }),
-    ...(limits.cpuMillis === undefined
-      ? {}
-      : {
-          cpu: {
-            period: CPU_PERIOD_US,
-            quota: Math.round((limits.cpuMillis * CPU_PERIOD_US) / 1000),
-            // Shares follow the quota (1024 = one core), so that a busy machine divides itself in the asked proportion.
-            shares: Math.max(2, Math.min(262_144, Math.round((limits.cpuMillis * 1024) / 1000))),
-          },
-        }),
-    ...(limits.pids === undefined ? {} : { pids: { limit: limits.pids } }),
   };
 }

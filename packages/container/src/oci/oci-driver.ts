@@ -26,10 +26,11 @@ import { type CgroupLayout, cgroupDirectory, cgroupPids, containerCgroup } from 
 import { oomKills, parseNetworkUsage, readUsage } from './cgroup-stats.ts';
 import { reopenLog } from './conmon.ts';
 import { ociExec } from './exec.ts';
-import { limitResources } from './generate-spec.ts';
+import { requireIoWeight, writeThrottles } from './io-limits.ts';
 import { containerPaths } from './paths.ts';
 import type { OciProbe } from './probe.ts';
 import { Releaser } from './release.ts';
+import { limitResources, resolveThrottles } from './resources.ts';
 import { RuntimeCommand } from './runtime-command.ts';
 
 /** What the driver works with. */
@@ -54,7 +55,7 @@ const CAPABILITIES: RuntimeCapabilities = {
   diff: false,
   commit: false,
   top: false,
-  devices: false,
+  devices: true,
   userNamespaces: false,
   init: false,
 };
@@ -156,8 +157,13 @@ export class OciDriver implements RuntimeDriver {
   }
 
   async update(record: ContainerRecord, limits: ResourceLimits): Promise<void> {
-    const input = JSON.stringify(limitResources(limits));
-    await this.options.runtime.call(record, 'update', ['--resources', '-'], { input });
+    const { layout, runtime } = this.options;
+    if (limits.ioWeight !== undefined) await requireIoWeight(layout, CGROUP_PARENT);
+    const throttles = await resolveThrottles(limits.ioThrottles ?? [], `update container "${record.name}"`);
+    const input = JSON.stringify(limitResources(limits, [], layout.version));
+    await runtime.call(record, 'update', ['--resources', '-'], { input });
+    // The runtimes' own update knows no throttles.
+    await writeThrottles(layout, containerCgroup(CGROUP_PARENT, record.id), throttles);
   }
 
   async exec(record: ContainerRecord, options: ExecOptions, id: string): Promise<ExecSession> {

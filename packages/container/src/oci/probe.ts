@@ -7,7 +7,6 @@ import { errorMessage } from '@heptad/core';
 import { hostArchitecture } from '../image/manifest.ts';
 import { sharedLibraries } from '../image/shared-libraries.ts';
 import { run } from '../system/command.ts';
-import { effectiveCapabilities } from './capabilities.ts';
 import {
   type CgroupLayout,
   cgroupDirectories,
@@ -16,7 +15,9 @@ import {
   removeCgroup,
 } from './cgroup.ts';
 import { generateSpec } from './generate-spec.ts';
-import { loadSeccompProfile, resolveSeccomp } from './seccomp.ts';
+import { ownHardLimits } from './rlimits.ts';
+import { loadSeccompProfile } from './seccomp.ts';
+import { seccompFor } from './seccomp-hardening.ts';
 
 /** What was found. */
 export interface OciProbe {
@@ -97,18 +98,17 @@ async function runNothing(
   const cgroupsPath = containerCgroup('heptad-probe', id);
   try {
     await makeRootfs(join(bundle, 'rootfs'));
-    const capabilities = effectiveCapabilities();
     const spec = generateSpec({
       id,
       spec: { name: id, image: 'probe', command: ['/bin/true'] },
       image: {},
       user: { uid: 0, gid: 0, additionalGids: [], home: '/' },
       rootfs: 'rootfs',
-      seccomp: resolveSeccomp(profile, { architecture: hostArchitecture(), capabilities, kernel: release() }),
+      seccomp: seccompFor(profile, { architecture: hostArchitecture(), kernel: release() }, {}),
       cgroupsPath,
       cgroupVersion: layout.version,
       binds: [],
-      maxOpenFiles: 1024,
+      ownLimits: await ownHardLimits(),
     });
     await writeFile(join(bundle, 'config.json'), JSON.stringify(spec));
     const { exitCode, stderr } = await run(

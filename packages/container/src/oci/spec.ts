@@ -10,6 +10,47 @@ export interface OciMount {
   readonly options?: readonly string[];
 }
 
+/** A device node to make. */
+export interface OciDevice {
+  readonly path: string;
+  readonly type: 'b' | 'c';
+  readonly major: number;
+  readonly minor: number;
+  readonly fileMode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** One limit of getrlimit(2). */
+export interface OciRlimit {
+  readonly type: string;
+  readonly hard: number;
+  readonly soft: number;
+}
+
+/** Rates of block devices. */
+export interface OciBlockIo {
+  readonly weight?: number;
+  readonly throttleReadBpsDevice?: readonly OciRate[];
+  readonly throttleWriteBpsDevice?: readonly OciRate[];
+  readonly throttleReadIOPSDevice?: readonly OciRate[];
+  readonly throttleWriteIOPSDevice?: readonly OciRate[];
+}
+
+/** One rate. */
+export interface OciRate {
+  readonly major: number;
+  readonly minor: number;
+  readonly rate: number;
+}
+
+/** A range of ids of a user namespace. */
+export interface OciIdMapping {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
+}
+
 /** cgroup limits. */
 export interface OciResources {
   readonly devices?: readonly {
@@ -20,8 +61,16 @@ export interface OciResources {
     readonly access: string;
   }[];
   readonly memory?: { readonly limit: number; readonly swap?: number };
-  readonly cpu?: { readonly shares?: number; readonly quota?: number; readonly period?: number };
+  readonly cpu?: {
+    readonly shares?: number;
+    readonly quota?: number;
+    readonly period?: number;
+    readonly cpus?: string;
+  };
   readonly pids?: { readonly limit: number };
+  readonly blockIO?: OciBlockIo;
+  /** Files of cgroup v2 and what is written to them. */
+  readonly unified?: Readonly<Record<string, string>>;
 }
 
 /** One process: the main one, or an exec. */
@@ -34,7 +83,7 @@ export interface OciProcess {
   readonly capabilities: Readonly<
     Record<'bounding' | 'effective' | 'permitted' | 'inheritable' | 'ambient', readonly string[]>
   >;
-  readonly rlimits: readonly { readonly type: string; readonly hard: number; readonly soft: number }[];
+  readonly rlimits: readonly OciRlimit[];
   readonly noNewPrivileges: boolean;
   readonly oomScoreAdj?: number;
 }
@@ -50,6 +99,9 @@ export interface OciSpec {
   readonly linux: {
     readonly cgroupsPath: string;
     readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
+    readonly uidMappings?: readonly OciIdMapping[];
+    readonly gidMappings?: readonly OciIdMapping[];
+    readonly devices?: readonly OciDevice[];
     readonly resources: OciResources;
     readonly seccomp: OciSeccomp;
     readonly maskedPaths: readonly string[];

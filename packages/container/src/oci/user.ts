@@ -17,9 +17,21 @@ const MAX_DATABASE_BYTES = 1024 * 1024;
 // Linux reserves the value -1.
 const MAX_ID = 4_294_967_294;
 
-/** Looks a user up in the files of a root file system that no process runs in. Throws `INVALID_ARGUMENT`. */
-export async function resolveUser(rootfs: string, text: string): Promise<ResolvedUser> {
-  return lookUpUser(text, await database(rootfs, '/etc/passwd'), await database(rootfs, '/etc/group'));
+/**
+ * Looks a user up in the files of a root file system that no process runs in, and makes it a member of `groupAdd`. Throws
+ * `INVALID_ARGUMENT`.
+ */
+export async function resolveUser(
+  rootfs: string,
+  text: string,
+  groupAdd: readonly string[] = [],
+): Promise<ResolvedUser> {
+  const group = await database(rootfs, '/etc/group');
+  const user = lookUpUser(text, await database(rootfs, '/etc/passwd'), group);
+  const groups = lines(group);
+  const added = groupAdd.map((name) => groupNumber(name, groups));
+  const others = [...user.additionalGids, ...added].filter((gid) => gid !== user.gid);
+  return { ...user, additionalGids: [...new Set(others)] };
 }
 
 async function database(rootfs: string, path: string): Promise<string> {
