@@ -1,5 +1,13 @@
 // The whole public face of @heptad/container.
 
+export { readSbom } from './build/attach-sbom.ts';
+export {
+  type BuildNodeImageOptions,
+  type BuildProgress,
+  type BuiltImage,
+  buildNodeImage,
+} from './build/build-node-image.ts';
+export type { Sbom, SbomComponent } from './build/sbom.ts';
 export type { CheckOptions, CheckReport, Damage } from './check.ts';
 export { Container } from './container.ts';
 export {
@@ -11,12 +19,6 @@ export {
 export { ContainerError, type ContainerErrorCode } from './errors.ts';
 export type { LoadOptions } from './image/archive-load.ts';
 export type { ArchiveTarget } from './image/archive-save.ts';
-export {
-  type BuildNodeImageOptions,
-  type BuildProgress,
-  type BuiltImage,
-  buildNodeImage,
-} from './image/build-node-image.ts';
 export type { Labels } from './image/content-labels.ts';
 export type { BlobReader, ContentSource, ContentStore } from './image/content-store.ts';
 export type { BlobInfo, ContentWriter, ExpectedContent, IngestStatus } from './image/content-writer.ts';

@@ -25,6 +25,7 @@ beforeEach(async () => {
     main: 'main.mjs',
     nodeBinary: '/bin/true',
     tools: [],
+    sbom: false,
   });
   subject = built.digest;
 });

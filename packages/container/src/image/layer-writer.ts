@@ -43,6 +43,8 @@ export interface WrittenLayer {
 
 /** How a layer is written. */
 export interface LayerWriting {
+  /** Time of every entry, milliseconds since 1970. Default 0: any other time makes equal inputs give different images. */
+  readonly mtimeMs?: number;
   readonly signal?: AbortSignal;
   /** Bytes of the uncompressed archive so far. */
   readonly onBytes?: (bytes: number) => void;
@@ -50,8 +52,6 @@ export interface LayerWriting {
 
 // Level 6 makes a Node binary 10 % smaller than level 1 and takes three times as long; images here rarely travel.
 const GZIP_LEVEL = 1;
-// 1970: any other time would make equal inputs give different images.
-const EPOCH = new Date(0);
 
 /** Writes `entries` (parents are added) to the content store. Equal entries give equal bytes. */
 export async function writeLayer(
@@ -60,6 +60,8 @@ export async function writeLayer(
   entries: readonly LayerEntry[],
   options: LayerWriting = {},
 ): Promise<WrittenLayer> {
+  // A pipeline that is born aborted emits errors that nobody listens to yet.
+  options.signal?.throwIfAborted();
   const pack = tar.pack();
   const hash = createHash('sha256');
   let bytes = 0;
@@ -74,7 +76,7 @@ export async function writeLayer(
   const gzip = createGzip({ level: GZIP_LEVEL, chunkSize: 256 * 1024 });
   const flow = pipeline([pack as unknown as Readable, measure, gzip], { signal: options.signal });
   const stored = content.ingest(ref, gzip);
-  const filled = fill(pack, sortEntries(entries));
+  const filled = fill(pack, sortEntries(entries), new Date(options.mtimeMs ?? 0));
   try {
     await Promise.all([filled, flow, stored]);
   } catch (error) {
@@ -107,15 +109,15 @@ export function sortEntries(entries: readonly LayerEntry[]): LayerEntry[] {
   );
 }
 
-async function fill(pack: tar.Pack, entries: readonly LayerEntry[]): Promise<void> {
-  for (const entry of entries) await writeEntry(pack, entry);
+async function fill(pack: tar.Pack, entries: readonly LayerEntry[], mtime: Date): Promise<void> {
+  for (const entry of entries) await writeEntry(pack, entry, mtime);
   pack.finalize();
 }
 
-function writeEntry(pack: tar.Pack, entry: LayerEntry): Promise<void> {
+function writeEntry(pack: tar.Pack, entry: LayerEntry, mtime: Date): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const done = (error?: Error | null): void => (error ? reject(error) : resolve());
-  const common = { uid: 0, gid: 0, mtime: EPOCH } as const;
+  const common = { uid: 0, gid: 0, mtime } as const;
   switch (entry.type) {
     case 'directory':
       pack.entry(
@@ -140,6 +142,11 @@ function writeEntry(pack: tar.Pack, entry: LayerEntry): Promise<void> {
       const target = pack.entry({ ...common, name: entry.path, mode: entry.mode, size: entry.size }, done);
       const source = createReadStream(entry.source, { highWaterMark: 1024 * 1024 });
       source.on('error', (error) => target.destroy(error));
+      // The archive's end in the middle of a file ends the entry too, and an error nobody hears ends the process.
+      target.on('error', (error) => {
+        source.destroy();
+        reject(error);
+      });
       source.pipe(target as unknown as Writable);
       break;
     }

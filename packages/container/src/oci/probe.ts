@@ -4,8 +4,8 @@ import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { release, tmpdir } from 'node:os';
 import { join, posix } from 'node:path';
 import { errorMessage } from '@heptad/core';
+import { sharedLibraries } from '../build/shared-libraries.ts';
 import { hostArchitecture } from '../image/manifest.ts';
-import { sharedLibraries } from '../image/shared-libraries.ts';
 import { run } from '../system/command.ts';
 import {
   type CgroupLayout,

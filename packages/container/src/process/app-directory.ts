@@ -2,9 +2,9 @@
 
 import { mkdir, mkdtemp, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { APP_DIRECTORY, APP_LAYER_ANNOTATION } from '../build/app-files.ts';
 import { ContainerError, diskError, errnoOf } from '../errors.ts';
-import { APP_DIRECTORY, APP_LAYER_ANNOTATION } from '../image/build-node-image.ts';
-import { digestHex } from '../image/digest.ts';
+import { chainIds, digestHex } from '../image/digest.ts';
 import { DEFAULT_LAYER_LIMITS } from '../image/extract-layer.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import type { ImageConfig } from '../image/manifest.ts';
@@ -12,6 +12,9 @@ import { extractLayer } from '../image/stream-layer.ts';
 import { runOrThrow } from '../system/command.ts';
 import { ensureDirectory, removeTree } from '../system/files.ts';
 import type { PathMapping } from './translate.ts';
+
+/** Dependencies and application: what a plain process sees of an image. */
+const APP_LAYERS = new Set(['dependencies', 'app']);
 
 /** An application as a directory of this machine. */
 export interface AppDirectory {
@@ -21,19 +24,20 @@ export interface AppDirectory {
   readonly digest: string | undefined;
 }
 
-/** Extracts the application layer of an image. Throws `IMAGE_NOT_FOUND`, `NOT_SUPPORTED` for images without one. */
+/** Extracts the application layers of an image. Throws `IMAGE_NOT_FOUND`, `NOT_SUPPORTED` for images without one. */
 export async function appDirectory(
   images: ImageStore,
   home: string,
   reference: string,
 ): Promise<AppDirectory> {
   const image = await images.inspect(reference);
-  const index = image.manifest.layers.findIndex(
-    (layer) => layer.annotations?.[APP_LAYER_ANNOTATION] === 'app',
-  );
-  const layer = image.manifest.layers[index];
-  const diffId = image.config.rootfs.diff_ids[index];
-  if (layer === undefined || diffId === undefined) {
+  const layers = image.manifest.layers.flatMap((layer, index) => {
+    const diffId = image.config.rootfs.diff_ids[index];
+    const isOurs = APP_LAYERS.has(layer.annotations?.[APP_LAYER_ANNOTATION] ?? '');
+    return isOurs && diffId !== undefined ? [{ layer, diffId }] : [];
+  });
+  const top = chainIds(layers.map(({ diffId }) => diffId)).at(-1);
+  if (top === undefined) {
     throw new ContainerError(
       'NOT_SUPPORTED',
       `cannot run image ${reference} as a plain process: it was not built by buildNodeImage`,
@@ -44,19 +48,21 @@ export async function appDirectory(
     );
   }
   const apps = join(home, 'apps');
-  const root = join(apps, digestHex(diffId));
+  const root = join(apps, digestHex(top));
   if ((await stat(root).catch(() => undefined)) === undefined) {
     await ensureDirectory(apps);
     const temporary = await mkdtemp(join(apps, 'tmp-'));
     try {
       const fs = join(temporary, 'fs');
       await mkdir(fs);
-      await extractLayer(images.content, layer, diffId, {
-        root: fs,
-        layout: 'plain',
-        lowers: [],
-        limits: DEFAULT_LAYER_LIMITS,
-      });
+      for (const { layer, diffId } of layers) {
+        await extractLayer(images.content, layer, diffId, {
+          root: fs,
+          layout: 'plain',
+          lowers: [],
+          limits: DEFAULT_LAYER_LIMITS,
+        });
+      }
       // A name must never lead to empty files after a power cut.
       await runOrThrow('sync', ['-f', fs], { timeoutMs: 300_000 });
       await rename(fs, root).catch((error: unknown) => {

@@ -25,7 +25,7 @@ export function translateCommand(
 ): string[] {
   const [program, ...args] = command;
   if (program === undefined) return [];
-  const isNode = program === 'node' || program === '/usr/local/bin/node';
+  const isNode = program === 'node' || program.endsWith('/bin/node');
   return [isNode ? nodeBinary : translate(program, mappings), ...args.map((arg) => translate(arg, mappings))];
 }
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { sortEntries } from './layer-writer.ts';
+import { sortEntries } from '../image/layer-writer.ts';
 import { parseLdd, sharedLibraries } from './shared-libraries.ts';
 
 it('reads the output of ldd, loader included', () => {

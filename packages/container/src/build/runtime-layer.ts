@@ -1,13 +1,11 @@
 // The runtime layer of a Node.js image: this machine's Node binary with all it needs, made once and shared.
 
 import { stat } from 'node:fs/promises';
-import { join, posix } from 'node:path';
-import { z } from 'zod';
+import { posix } from 'node:path';
 import { ContainerError, errnoOf } from '../errors.ts';
-import { ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
-import { type Digest, digestOf } from './digest.ts';
-import type { ImageStore } from './image-store.ts';
-import { type LayerEntry, type LayerWriting, type WrittenLayer, writeLayer } from './layer-writer.ts';
+import type { ImageStore } from '../image/image-store.ts';
+import { type LayerEntry, type LayerWriting, writeLayer } from '../image/layer-writer.ts';
+import { type CachedLayer, layerFromCache } from './layer-cache.ts';
 import { sharedLibraries } from './shared-libraries.ts';
 
 /** What goes into the layer. */
@@ -20,29 +18,28 @@ export interface RuntimeLayerRequest {
   readonly onStart: () => void;
 }
 
-const CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
+/** The layer, and what of this machine is in it. */
+export interface RuntimeLayer extends CachedLayer {
+  /** Paths of the programs and libraries on this machine, and in the image. */
+  readonly files: readonly { readonly source: string; readonly path: string }[];
+}
 
-const cachedLayer = z.object({
-  descriptor: z.object({ mediaType: z.string(), digest: z.string(), size: z.number() }),
-  diffId: z.string(),
-});
+const CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
+/** Where the image's Node is. */
+export const NODE_PATH = '/usr/local/bin/node';
 
 /** The runtime layer, taken from an earlier build when binary and libraries are the same files. */
-export async function runtimeLayer(images: ImageStore, request: RuntimeLayerRequest): Promise<WrittenLayer> {
+export async function runtimeLayer(images: ImageStore, request: RuntimeLayerRequest): Promise<RuntimeLayer> {
   const entries = await runtimeEntries(request.nodeBinary, request.tools);
-  const cache = join(images.home, 'build-cache');
-  await ensureDirectory(cache);
-  const path = join(cache, `${(await fingerprint(entries)).slice('sha256:'.length)}.json`);
-  const cached = cachedLayer.safeParse(await readJson(path).catch(() => undefined));
-  if (cached.success && (await images.content.info(cached.data.descriptor.digest)) !== undefined) {
-    await images.content.touch(cached.data.descriptor.digest, images.clock.now());
-    return cached.data;
-  }
-  request.onStart();
-  const ref = `build-runtime-${images.random.uuid(images.clock.now())}`;
-  const layer = await writeLayer(images.content, ref, entries, request.writing);
-  await writeJsonAtomic(path, layer);
-  return layer;
+  const layer = await layerFromCache(images, entries, async () => {
+    request.onStart();
+    const ref = `build-runtime-${images.random.uuid(images.clock.now())}`;
+    return await writeLayer(images.content, ref, entries, request.writing);
+  });
+  const files = entries.flatMap((entry) =>
+    entry.type === 'copy' ? [{ source: entry.source, path: `/${entry.path}` }] : [],
+  );
+  return { ...layer, files };
 }
 
 async function runtimeEntries(node: string, tools: readonly string[]): Promise<LayerEntry[]> {
@@ -69,7 +66,7 @@ async function runtimeEntries(node: string, tools: readonly string[]): Promise<L
       mode: 0o644,
       content: 'passwd: files\ngroup: files\nhosts: files dns\n',
     },
-    await copyEntry(node, 'usr/local/bin/node'),
+    await copyEntry(node, NODE_PATH.slice(1)),
   ];
   const libraries = new Set(await sharedLibraries(node));
   for (const tool of tools) {
@@ -96,16 +93,4 @@ async function copyEntry(source: string, path: string): Promise<Extract<LayerEnt
     if (errnoOf(cause) !== 'ENOENT') throw cause;
     throw new ContainerError('PATH_NOT_FOUND', `cannot build: ${source} is not on this machine`, { cause });
   }
-}
-
-/** Identifies the entries without reading the Node binary's 120 MB each time: size, time and inode stand for content. */
-async function fingerprint(entries: readonly LayerEntry[]): Promise<Digest> {
-  const facts = await Promise.all(
-    entries.map(async (entry) => {
-      if (entry.type !== 'copy') return entry;
-      const info = await stat(entry.source);
-      return [entry, info.mtimeMs, info.ctimeMs, info.ino, info.dev];
-    }),
-  );
-  return digestOf(JSON.stringify(['v1', facts]));
 }
