@@ -65,13 +65,17 @@ export async function buildProject(
     let { spec } = service;
     if (service.build !== undefined) {
       const directory = service.build.context;
-      const main = service.build.args.main ?? 'index.js';
+      const { main, base } = service.build.args;
       onProgress(`building image ${project.name}-${service.name} from ${directory}…`);
       const image = await buildNodeImage({
         images,
         name: `${project.name}-${service.name}`,
         directory,
-        main,
+        ...(main === undefined ? {} : { main }),
+        ...(base === undefined ? {} : { base }),
+        onProgress: ({ step, message, bytes }) => {
+          if (step !== 'done' && bytes === undefined) onProgress(`  ${message}`);
+        },
       });
       spec = { ...spec, image: `${project.name}-${service.name}@${image.digest}` };
     }

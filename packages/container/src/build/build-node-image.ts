@@ -29,7 +29,7 @@ export interface BuildNodeImageOptions {
   readonly directory: string;
   /**
    * The file to run, relative to `directory`. Default: the start script of package.json, else its only `bin`, else its
-   * `main`, else server, index or main with .js, .mjs or .cjs.
+   * `main`, else index, server or main with .js, .mjs or .cjs.
    */
   readonly main?: string;
   /**

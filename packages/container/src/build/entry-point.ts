@@ -18,7 +18,7 @@ export interface EntryPoint {
   readonly because: string;
 }
 
-const USUAL_NAMES = ['server', 'index', 'main'].flatMap((name) => [
+const USUAL_NAMES = ['index', 'server', 'main'].flatMap((name) => [
   `${name}.js`,
   `${name}.mjs`,
   `${name}.cjs`,
@@ -39,7 +39,7 @@ const NEEDS_SHELL = /[&|;<>$`(){}*?~#\\\n!]/;
 
 /**
  * Finds what to run. The order: `main` (given), the start script, `bin` when there is just one, `main` of package.json,
- * then server, index and main with .js, .mjs or .cjs. Throws `PATH_NOT_FOUND` when that is not a file of the directory.
+ * then index, server and main with .js, .mjs or .cjs. Throws `PATH_NOT_FOUND` when that is not a file of the directory.
  */
 export async function entryPoint(
   directory: string,
