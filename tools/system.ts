@@ -21,6 +21,11 @@ export const TEST_PACKAGES: readonly string[] = [
   'prometheus',
   'gcc',
   'libc6-dev',
+  'docker-registry',
+  'skopeo',
+  'buildah',
+  'apache2-utils',
+  'openssl',
 ];
 
 // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own placeholder, not ours.

@@ -4,6 +4,7 @@ import { HeptadError, type HeptadErrorOptions } from '@heptad/core';
 
 /** Every code that this package throws on purpose. */
 export type ContainerErrorCode =
+  | 'ACCESS_DENIED'
   | 'ALREADY_EXISTS'
   | 'ARCHIVE_INVALID'
   | 'ARCHIVE_TOO_LARGE'
@@ -12,6 +13,7 @@ export type ContainerErrorCode =
   | 'CONTAINER_NOT_FOUND'
   | 'CONTAINER_STUCK'
   | 'CONTENT_NOT_FOUND'
+  | 'CREDENTIALS_INVALID'
   | 'DIGEST_MISMATCH'
   | 'EXEC_FAILED'
   | 'HOME_IN_USE'
@@ -28,15 +30,22 @@ export type ContainerErrorCode =
   | 'NOT_SUPPORTED'
   | 'NO_SPACE'
   | 'PATH_NOT_FOUND'
+  | 'PLAIN_HTTP_REFUSED'
+  | 'RATE_LIMITED'
   | 'READ_ONLY'
   | 'REF_IN_USE'
+  | 'REGISTRY_FAILED'
+  | 'REGISTRY_UNREACHABLE'
+  | 'REGISTRY_UNTRUSTED'
   | 'RUNTIME_FAILED'
   | 'RUNTIME_UNAVAILABLE'
   | 'SNAPSHOT_IN_USE'
   | 'SNAPSHOT_NOT_FOUND'
   | 'STORE_CORRUPT'
   | 'TIMEOUT'
-  | 'UNSAFE_ARCHIVE';
+  | 'UNAUTHENTICATED'
+  | 'UNSAFE_ARCHIVE'
+  | 'WRONG_PLATFORM';
 
 /** What `@heptad/container` throws. Recognise it with `isHeptadError(error, code)`. */
 export class ContainerError extends HeptadError<ContainerErrorCode> {

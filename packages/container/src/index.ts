@@ -32,6 +32,7 @@ export {
   type ImageTag,
 } from './image/image-store.ts';
 export type { Lease, LeasedResource, LeaseInfo, LeaseManager, LeaseOptions } from './image/leases.ts';
+export type { Descriptor } from './image/manifest.ts';
 export type { Mount } from './image/mounts.ts';
 export type { Referrer } from './image/referrers.ts';
 export type { Snapshot, SnapshotKind } from './image/snapshot-info.ts';
@@ -40,3 +41,12 @@ export type { Attachment, AttachRequest, NetworkBackend } from './network/backen
 export { CniBridgeNetwork, type CniBridgeOptions } from './network/cni-bridge.ts';
 export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';
 export { ProcessRuntime, type ProcessRuntimeOptions } from './process/process-runtime.ts';
+export type { RegistryCredentials } from './registry/credentials.ts';
+export type { FetchedManifest } from './registry/manifest-source.ts';
+export type { Operation } from './registry/operation.ts';
+export type { TransferEvent } from './registry/progress.ts';
+export type { PulledImage, PullOptions } from './registry/pull.ts';
+export type { PushedImage, PushOptions } from './registry/push.ts';
+export type { RegistryReferrer } from './registry/referrers.ts';
+export { RegistryClient, type RegistryClientOptions } from './registry/registry-client.ts';
+export type { RetryOptions } from './registry/retry.ts';

@@ -181,8 +181,11 @@ export class ContentStore {
     });
   }
 
-  /** A blob as a stream, from byte `start` on. Throws `CONTENT_NOT_FOUND` when it is not here. */
-  async read(digest: Digest, range: { readonly start?: number } = {}): Promise<Readable> {
+  /** A blob, or its bytes from `start` to `end` inclusive, as a stream. Throws `CONTENT_NOT_FOUND` when it is not here. */
+  async read(
+    digest: Digest,
+    range: { readonly start?: number; readonly end?: number } = {},
+  ): Promise<Readable> {
     await this.require(digest);
     return createReadStream(this.blobPath(digest), { highWaterMark: READ_CHUNK_BYTES, ...range });
   }

@@ -16,7 +16,6 @@ import { collectGarbage, type GarbageOptions, type GarbageReport } from './garba
 import { LeaseManager } from './leases.ts';
 import {
   type Descriptor,
-  hostArchitecture,
   type ImageConfig,
   type ImageManifest,
   isIndex,
@@ -25,6 +24,7 @@ import {
   parseIndex,
   parseManifest,
 } from './manifest.ts';
+import { choosePlatform, formatPlatform, hostPlatform } from './platform.ts';
 import { parseReference, taggedName } from './reference.ts';
 import { type Referrer, ReferrerIndex } from './referrers.ts';
 import { Snapshotter } from './snapshotter.ts';
@@ -320,9 +320,12 @@ export class ImageStore {
   async target(text: string): Promise<{ name?: string; target: Descriptor }> {
     if (/^sha256:[0-9a-f]{64}$/.test(text)) return { target: await this.byDigest(text, text) };
     const reference = parseReference(text);
-    if (reference.digest !== undefined) return { target: await this.byDigest(reference.digest, text) };
     const name = taggedName(reference);
     const tag = await this.readTag(this.tagPath(name));
+    if (reference.digest !== undefined) {
+      const target = await this.byDigest(reference.digest, text);
+      return tag?.target.digest === reference.digest ? { name, target } : { target };
+    }
     if (tag === undefined) throw notFound(name);
     return { name, target: tag.target };
   }
@@ -356,19 +359,15 @@ export class ImageStore {
       await this.content.readBytes(target.digest, MAX_MANIFEST_BYTES),
       `the index of ${reference}`,
     );
-    const architecture = hostArchitecture();
-    const fitting = index.manifests.filter(
-      ({ platform }) =>
-        platform === undefined || (platform.os === 'linux' && platform.architecture === architecture),
-    );
-    const chosen = fitting.find(({ platform }) => platform !== undefined) ?? fitting[0];
+    const host = hostPlatform();
+    const chosen = choosePlatform(index.manifests, host);
     if (chosen !== undefined && (await this.content.info(chosen.digest)) !== undefined) return chosen;
     const offered = index.manifests
-      .map(({ platform }) => `${platform?.os}/${platform?.architecture}`)
+      .map(({ platform }) => (platform === undefined ? 'unknown' : formatPlatform(platform)))
       .join(', ');
     throw new ContainerError(
       'IMAGE_NOT_FOUND',
-      `image ${reference} is not here for linux/${architecture}; it offers ${offered || 'nothing'}`,
+      `image ${reference} is not here for ${formatPlatform(host)}; it offers ${offered || 'nothing'}`,
       {
         hint: 'load or pull it for this platform',
       },

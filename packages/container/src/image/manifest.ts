@@ -40,6 +40,7 @@ export interface ImageIndex {
 export interface ImageConfig {
   readonly architecture: string;
   readonly os: string;
+  readonly variant?: string | undefined;
   readonly created?: string | undefined;
   readonly config: {
     readonly User?: string | undefined;
@@ -111,6 +112,7 @@ const keys = nullable(z.record(z.string(), z.unknown()));
 const config = z.object({
   architecture: z.string(),
   os: z.string(),
+  variant: nullable(z.string()),
   created: nullable(z.string()),
   config: z
     .object({

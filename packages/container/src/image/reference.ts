@@ -12,7 +12,7 @@ export interface ImageReference {
 }
 
 // Grammar of distribution/reference: path components are lower case; the first may be a host with a port.
-const HOST = /^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$/;
+const HOST = /^([a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]{2,39}\])(:[0-9]{1,5})?$/;
 const COMPONENT = /^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const MAX_REPOSITORY_LENGTH = 255;
@@ -34,8 +34,10 @@ export function parseReference(text: string): ImageReference {
   return { repository, tag: tag ?? 'latest' };
 }
 
-/** The name a reference is stored under: `repository:tag`. */
+/** The name a reference is stored under: `repository:tag`; `repository@digest` when it has only that. */
 export function taggedName(reference: ImageReference): string {
+  if (reference.tag === undefined && reference.digest !== undefined)
+    return `${reference.repository}@${reference.digest}`;
   return `${reference.repository}:${reference.tag ?? 'latest'}`;
 }
 

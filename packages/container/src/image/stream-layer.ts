@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
+import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { isHeptadError } from '@heptad/core';
 import tar from 'tar-stream';
 import { ContainerError, errnoOf } from '../errors.ts';
@@ -11,6 +11,9 @@ import type { ContentStore } from './content-store.ts';
 import type { Digest } from './digest.ts';
 import { LayerExtractor, type LayerResult, type LayerTarget } from './extract-layer.ts';
 import type { Descriptor } from './manifest.ts';
+
+// Each chunk costs a turn of the thread pool; the default of 16 KiB would make a large layer 20,000 turns.
+const DECOMPRESSED_CHUNK_BYTES = 256 * 1024;
 
 /** Streams a layer from the store through decompression and the DiffID check into a directory. */
 export async function extractLayer(
@@ -28,9 +31,7 @@ export async function extractLayer(
     },
   });
   const source = await content.read(layer.digest);
-  const stages = isGzip(layer.mediaType)
-    ? [source, createGunzip(), measure, archive]
-    : [source, measure, archive];
+  const stages = [source, ...decompressors(layer.mediaType), measure, archive];
   const flow = pipeline(stages);
   // Awaited below; when an entry is refused first, destroying the archive makes this reject, and that is not news.
   flow.catch(() => undefined);
@@ -62,10 +63,14 @@ export async function extractLayer(
   return await extractor.finish();
 }
 
-function isGzip(mediaType: string): boolean {
-  if (mediaType.endsWith('+gzip') || mediaType.endsWith('.tar.gzip')) return true;
-  if (mediaType.endsWith('.tar')) return false;
+/** The stream that undoes a media type's compression, if it has one. */
+function decompressors(mediaType: string): Transform[] {
+  const chunkSize = DECOMPRESSED_CHUNK_BYTES;
+  if (mediaType.endsWith('+gzip') || mediaType.endsWith('.tar.gzip')) return [createGunzip({ chunkSize })];
+  if (mediaType.endsWith('+zstd') || mediaType.endsWith('.tar.zstd'))
+    return [createZstdDecompress({ chunkSize })];
+  if (mediaType.endsWith('.tar')) return [];
   throw new ContainerError('NOT_SUPPORTED', `cannot unpack a layer of type ${mediaType}`, {
-    hint: 'gzip-compressed and plain tar layers are supported',
+    hint: 'plain tar layers and those compressed with gzip or zstd are supported',
   });
 }
