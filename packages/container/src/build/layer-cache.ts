@@ -39,10 +39,11 @@ export async function layerFromCache(
   const path = join(cache, `${before.digest.slice('sha256:'.length)}.json`);
   // A damaged entry is as good as none: it is replaced below.
   const known = schema.safeParse(await readJson(path).catch(() => undefined));
-  if (known.success && (await images.content.info(known.data.descriptor.digest)) !== undefined) {
-    await images.content.touch(known.data.descriptor.digest, images.clock.now());
+  if (
+    known.success &&
+    (await images.content.touch(known.data.descriptor.digest, images.clock.now())) !== undefined
+  )
     return { ...known.data, cached: true };
-  }
   const layer = await make();
   // What changed while it was packed, or so lately that a second change would not show, must not be taken for known.
   const after = await fingerprint(entries);

@@ -115,8 +115,6 @@ export class ContentStore {
       return await this.commit(writer);
     } catch (error) {
       await writer.abort();
-      // A commit that failed has closed the writer and kept the bytes.
-      await this.abort(ref).catch(ignoreMissing);
       throw error;
     }
   }
@@ -241,10 +239,17 @@ export class ContentStore {
     }
   }
 
-  /** Marks a blob as wanted now, so that {@link ImageStore.gc} spares it until it is referred to. */
-  async touch(digest: Digest, at: number): Promise<void> {
-    const { mtimeMs } = await stat(this.blobPath(digest));
-    await utimes(this.blobPath(digest), at / 1000, mtimeMs / 1000);
+  /**
+   * Marks a blob as wanted now, so that {@link ImageStore.gc} spares it until it is referred to. What is returned is
+   * here and stays; undefined when a collection was faster.
+   */
+  async touch(digest: Digest, at: number): Promise<BlobInfo | undefined> {
+    return await this.guard.run(async () => {
+      const info = await this.info(digest);
+      if (info === undefined) return undefined;
+      await utimes(this.blobPath(digest), at / 1000, info.createdAt / 1000);
+      return { ...info, touchedAt: at };
+    });
   }
 
   /** Every blob, or those that `filter` accepts. */
@@ -289,9 +294,10 @@ export class ContentStore {
       return {
         digest,
         size,
-        createdAt: mtimeMs,
-        updatedAt: updatedAt ?? mtimeMs,
-        touchedAt: Math.max(mtimeMs, atimeMs),
+        // Set in whole milliseconds; what a double of seconds loses of them comes back by rounding.
+        createdAt: Math.round(mtimeMs),
+        updatedAt: updatedAt ?? Math.round(mtimeMs),
+        touchedAt: Math.round(Math.max(mtimeMs, atimeMs)),
         labels,
       };
     } catch (error) {
@@ -322,10 +328,6 @@ export class ContentStore {
   private blobPath(digest: Digest): string {
     return join(this.blobs, digestHex(digest));
   }
-}
-
-function ignoreMissing(error: unknown): void {
-  if (!isHeptadError(error, 'CONTENT_NOT_FOUND') && !isHeptadError(error, 'REF_IN_USE')) throw error;
 }
 
 function corrupt(digest: Digest): ContainerError {

@@ -61,6 +61,8 @@ export interface WriterState {
   readonly clock: Clock;
   /** Keeps another writer off the same ref. */
   readonly lock: KernelLock;
+  /** Takes that lock again after the writer has ended; undefined when another has it. */
+  readonly relock: () => Promise<KernelLock | undefined>;
   /** Keeps garbage collection off while a blob gets its name. */
   readonly guard: KernelMutex;
 }
@@ -71,6 +73,7 @@ export class ContentWriter {
   private hash: Hash;
   private written: number;
   private open = true;
+  private named = false;
 
   constructor(state: WriterState) {
     this.state = state;
@@ -145,6 +148,7 @@ export class ContentWriter {
       await this.state.file.utimes(now / 1000, now / 1000);
       await this.state.file.sync();
       const exists = await this.state.guard.run(() => this.publish(digest, all.labels));
+      this.named = true;
       if (exists) {
         throw new ContainerError('ALREADY_EXISTS', `content ${digest} is in the store already`, {
           details: { digest },
@@ -167,11 +171,22 @@ export class ContentWriter {
     }
   }
 
-  /** Drops what was written. */
+  /** Drops what was written, also after a commit that failed and kept it. */
   async abort(): Promise<void> {
-    if (!this.open) return;
-    await removeIngest(this.state.path, this.state.description);
-    await this.close();
+    if (this.open) {
+      await removeIngest(this.state.path, this.state.description);
+      await this.close();
+      return;
+    }
+    if (this.named) return;
+    // Another writer may have gone on with the bytes meanwhile; then they are its own.
+    const lock = await this.state.relock();
+    if (lock === undefined) return;
+    try {
+      await removeIngest(this.state.path, this.state.description);
+    } finally {
+      await lock.release();
+    }
   }
 
   /** Ends the write but keeps the bytes, for a later writer of the same ref. */

@@ -73,6 +73,7 @@ export class Ingests {
         const description = this.description(name);
         return new ContentWriter({
           ...{ ref, file, hash, offset, startedAt, expected, path, description, lock },
+          relock: () => this.lock(name),
           ...this.context,
         });
       } catch (error) {

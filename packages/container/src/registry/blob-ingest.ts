@@ -95,8 +95,7 @@ class StoreIngest implements BlobIngest {
   async keep({ digest, size }: Descriptor): Promise<boolean> {
     const info = await this.images.content.info(digest);
     if (info?.size !== size) return false;
-    await this.images.content.touch(digest, this.clock.now());
-    return true;
+    return (await this.images.content.touch(digest, this.clock.now())) !== undefined;
   }
 
   async writer(descriptor: Descriptor, signal?: AbortSignal): Promise<BlobWriter | undefined> {
@@ -129,9 +128,7 @@ class StoreIngest implements BlobIngest {
   }
 
   async bytes(digest: Digest): Promise<Uint8Array | undefined> {
-    const info = await this.images.content.info(digest);
-    if (info === undefined) return undefined;
-    await this.images.content.touch(digest, this.clock.now());
+    if ((await this.images.content.touch(digest, this.clock.now())) === undefined) return undefined;
     return await this.images.content.readBytes(digest, MAX_MANIFEST_BYTES);
   }
 
