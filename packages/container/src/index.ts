@@ -10,6 +10,9 @@ export {
 export type { Sbom, SbomComponent } from './build/sbom.ts';
 export type { CheckOptions, CheckReport, Damage } from './check.ts';
 export { Container } from './container.ts';
+export { DockerRuntime, type DockerRuntimeOptions } from './docker/docker-runtime.ts';
+export type { DockerImageOptions } from './docker/images.ts';
+export type { DockerProgress } from './docker/json-stream.ts';
 export {
   ContainerEngine,
   type ContainerEngineOptions,

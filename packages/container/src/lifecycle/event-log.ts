@@ -69,6 +69,11 @@ export class EventLog {
     return log;
   }
 
+  /** The events that are kept, oldest first. */
+  history(): readonly ContainerEvent[] {
+    return this.events;
+  }
+
   /** Numbers an event, tells the readers, and resolves when the file holds it. */
   async append(event: Omit<ContainerEvent, 'sequence'>): Promise<void> {
     const sequence = (this.events.at(-1)?.sequence ?? 0) + 1;
