@@ -53,7 +53,7 @@ const MEANINGS: readonly Meaning[] = [
   { text: /invalid reference format|repository name must be/i, code: 'INVALID_REFERENCE' },
   { status: 400, text: /./s, code: 'INVALID_ARGUMENT' },
   { status: 401, text: /./s, code: 'UNAUTHENTICATED', hint: 'give credentials for this registry' },
-  { status: 403, text: /./s, code: 'UNAUTHENTICATED' },
+  { status: 403, text: /./s, code: 'ACCESS_DENIED' },
   { status: 501, text: /./s, code: 'NOT_SUPPORTED' },
   { status: 503, text: /./s, code: 'RUNTIME_UNAVAILABLE', retryable: true },
 ];
