@@ -52,9 +52,22 @@ export interface ImageConfig {
     readonly ExposedPorts?: Readonly<Record<string, unknown>> | undefined;
     readonly Volumes?: Readonly<Record<string, unknown>> | undefined;
     readonly Labels?: Readonly<Record<string, string>> | undefined;
+    /** Docker's extension of the OCI config. */
+    readonly Healthcheck?: ImageHealthCheck | undefined;
   };
   readonly rootfs: { readonly type: 'layers'; readonly diff_ids: readonly Digest[] };
   readonly history?: readonly HistoryEntry[] | undefined;
+}
+
+/** `HEALTHCHECK` of a Dockerfile; times in nanoseconds, 0 for the default. */
+export interface ImageHealthCheck {
+  /** `["NONE"]`, `["CMD", program, ...]` or `["CMD-SHELL", line]`; empty: nothing said. */
+  readonly Test?: readonly string[] | undefined;
+  readonly Interval?: number | undefined;
+  readonly Timeout?: number | undefined;
+  readonly StartPeriod?: number | undefined;
+  readonly StartInterval?: number | undefined;
+  readonly Retries?: number | undefined;
 }
 
 /** How a layer came to be. */
@@ -125,6 +138,16 @@ const config = z.object({
       ExposedPorts: keys,
       Volumes: keys,
       Labels: nullable(z.record(z.string(), z.string())),
+      Healthcheck: nullable(
+        z.object({
+          Test: strings,
+          Interval: nullable(z.number()),
+          Timeout: nullable(z.number()),
+          StartPeriod: nullable(z.number()),
+          StartInterval: nullable(z.number()),
+          Retries: nullable(z.number()),
+        }),
+      ),
     })
     .nullish()
     .transform((value) => value ?? {}),

@@ -88,7 +88,8 @@ export interface RuntimeDriver {
   tend(record: ContainerRecord): Promise<void>;
   /** Frees what belongs to containers that are not known any more; returns a sentence for each thing freed. */
   sweep(known: ReadonlySet<ContainerId>): Promise<string[]>;
-  // What not every driver has; without it the lifecycle answers NOT_SUPPORTED.
+  // What not every driver has; without it the lifecycle answers NOT_SUPPORTED. The streams of files go on whatever
+  // happens to the container after the promise.
   attach?(record: ContainerRecord, options: AttachOptions): Promise<AttachSession>;
   resize?(record: ContainerRecord, size: TerminalSize): Promise<void>;
   top?(record: ContainerRecord): Promise<ContainerProcess[]>;
@@ -101,7 +102,10 @@ export interface RuntimeDriver {
     options: CopyInOptions,
   ): Promise<void>;
   diff?(record: ContainerRecord): Promise<FileChange[]>;
-  exportRootfs?(record: ContainerRecord, options: { signal?: AbortSignal }): AsyncIterable<Uint8Array>;
+  exportRootfs?(
+    record: ContainerRecord,
+    options: { signal?: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array>>;
   commit?(record: ContainerRecord, options: CommitOptions): Promise<{ digest: string }>;
   /** Tells `listener` the id of a container whose main process may have ended. Only a hint: polling finds it too. */
   watchExits(listener: (id: ContainerId) => void): AsyncDisposable;

@@ -1,44 +1,37 @@
 // The lifecycle of containers: names, states, locks, events, waiting, recovery. How a process runs is a driver's matter.
 
 import type {
-  ArchiveStream,
-  AttachOptions,
-  AttachSession,
   Clock,
-  CommitOptions,
   ContainerEvent,
   ContainerFilter,
   ContainerId,
   ContainerInfo,
-  ContainerProcess,
   ContainerRuntime,
   ContainerSpec,
   ContainerStats,
-  CopyInOptions,
   ExecOptions,
   ExecSession,
   ExitStatus,
-  FileChange,
-  FileStat,
   LogLine,
   LogOptions,
   Random,
   RemoveOptions,
   ResourceLimits,
   RuntimeProbe,
-  TerminalSize,
 } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { isAlive } from '../system/processes.ts';
-import { type ContainerDirectory, type Entry, isLive } from './container-directory.ts';
+import { isLive } from './container-directory.ts';
+import { DrivenVerbs } from './driven-verbs.ts';
 import type { RuntimeDriver } from './driver.ts';
+import type { OpenedHome } from './home.ts';
 import { readLog } from './log-reader.ts';
 import { notSupported } from './not-supported.ts';
 import { type ContainerRecord, publicState, toInfo, withoutSecrets } from './record.ts';
 import { signalNumber } from './signals.ts';
 import { requireSupported } from './spec-support.ts';
 import { requireNextState, requireState } from './state-machine.ts';
-import { type OpenedHome, Supervisor } from './supervisor.ts';
+import { Supervisor } from './supervisor.ts';
 import { validateHosts, validateLimits, validateName, validateSpec } from './validate-spec.ts';
 
 /** Where a runtime keeps its containers, and the ports of the world. */
@@ -50,37 +43,17 @@ export interface ManagedRuntimeOptions {
 
 // Far between: the timer has nothing to do but to keep the process alive while somebody waits.
 const KEEP_ALIVE_MS = 60_000;
-
-/** What is said of a driver's optional verbs. */
-const DOING = {
-  attach: 'attach to',
-  resize: 'resize the terminal of',
-  top: 'list the processes of',
-  statPath: 'look into',
-  copyOut: 'copy out of',
-  copyIn: 'copy into',
-  diff: 'list the changes of',
-  exportRootfs: 'export',
-  commit: 'make an image of',
-} as const;
-type Ability = keyof typeof DOING;
+const SIGKILL = 9;
 
 /** {@link ContainerRuntime} over a {@link RuntimeDriver}. `OciRuntime` and `ProcessRuntime` are this with their driver. */
-export class ManagedRuntime implements ContainerRuntime {
-  readonly name: string;
-  private readonly driver: RuntimeDriver;
+export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
   private readonly clock: Clock;
   private readonly random: Random;
-  private readonly supervisor: Supervisor;
-  private readonly containers: ContainerDirectory;
 
   protected constructor(driver: RuntimeDriver, options: ManagedRuntimeOptions, home: OpenedHome) {
-    this.name = driver.name;
-    this.driver = driver;
+    super(driver, new Supervisor(driver, options, home));
     this.clock = options.clock;
     this.random = options.random;
-    this.supervisor = new Supervisor(driver, options.clock, home);
-    this.containers = home.containers;
   }
 
   /** {@inheritDoc ContainerRuntime.probe} */
@@ -110,6 +83,8 @@ export class ManagedRuntime implements ContainerRuntime {
       try {
         const prepared = await this.driver.prepare(record, spec);
         Object.assign(record, prepared);
+        if (spec.healthCheck !== undefined)
+          record.healthCheck = spec.healthCheck === 'none' ? undefined : spec.healthCheck;
         record.state = 'created';
         await Promise.all([this.containers.save(record), this.containers.sync()]);
       } catch (error) {
@@ -126,13 +101,8 @@ export class ManagedRuntime implements ContainerRuntime {
     const { record } = this.find(id);
     await this.exclusive(id, async (entry) => {
       this.require(record, 'start');
-      if (record.state === 'stopped') await this.supervisor.revive(entry);
-      record.process = await this.driver.start(record);
-      record.state = 'running';
-      record.startedAt = this.clock.now();
-      // After a power cut a started container and a created one come to the same: neither runs. So nothing to sync for.
-      await this.containers.save(record, { durable: false });
-      await this.supervisor.emit(record, 'start');
+      Object.assign(record, { stoppedByHand: false, restartCount: 0, restartStreak: 0 });
+      await this.supervisor.start(entry);
     });
     // A process that was quicker than our bookkeeping has ended by now.
     if (record.process !== undefined && !isAlive(record.process)) this.supervisor.noticeExit(record.id);
@@ -140,26 +110,18 @@ export class ManagedRuntime implements ContainerRuntime {
 
   async stop(id: ContainerId, options: { graceMs: number; signal?: AbortSignal }): Promise<void> {
     const entry = this.find(id);
-    const { record } = entry;
-    const proceed = await this.exclusive(id, async () => {
-      this.require(record, 'stop');
-      if (record.state === 'stopped') return false;
-      if (options.graceMs <= 0) return true;
-      await this.driver.signal(record, signalNumber(record.stopSignal));
-      // A frozen process cannot react: it is thawed with the signal already waiting for it.
-      if (record.state === 'paused') await this.driver.resume(record);
-      return true;
-    });
-    if (!proceed) return;
-    if (options.graceMs > 0 && (await this.supervisor.endsWithin(entry, options.graceMs, options.signal)))
-      return;
-    await this.supervisor.killAndWait(entry);
+    requireNextState(entry.record.name, publicState(entry.record), 'stop');
+    await this.supervisor.end(entry, 'stop', options.graceMs, options.signal);
   }
 
   async kill(id: ContainerId, signal: string | number, options: { all?: boolean } = {}): Promise<void> {
     const number = signalNumber(signal);
-    await this.exclusive(id, async ({ record }) => {
+    await this.exclusive(id, async (entry) => {
+      const { record } = entry;
       requireState(record.name, publicState(record), 'kill', ['running', 'paused']);
+      // Meant to end it for good, as in Docker; other signals are messages.
+      const ends = number === SIGKILL || number === signalNumber(record.stopSignal);
+      if (ends) await this.supervisor.note(entry, 'kill');
       await this.driver.signal(record, number, options.all ?? false);
     });
   }
@@ -176,9 +138,11 @@ export class ManagedRuntime implements ContainerRuntime {
     const { record } = this.find(id);
     validateLimits(limits, `update container "${record.name}"`);
     await this.exclusive(id, async () => {
-      requireState(record.name, publicState(record), 'update', ['created', 'running', 'paused']);
       const merged = { ...record.limits, ...limits };
-      await this.driver.update(record, merged);
+      if (!this.driver.capabilities.update)
+        throw notSupported(this.name, `change limits of container "${record.name}"`);
+      // One that has ended gets them with its next start.
+      if (isLive(record)) await this.driver.update(record, merged);
       record.limits = merged;
       await this.containers.save(record);
       await this.supervisor.emit(record, 'update');
@@ -209,7 +173,17 @@ export class ManagedRuntime implements ContainerRuntime {
     }
     options.signal?.throwIfAborted();
     requireState(record.name, publicState(record), 'exec in', ['running']);
-    return await this.driver.exec(record, options, this.random.uuid(this.clock.now()));
+    const execId = this.random.uuid(this.clock.now());
+    const session = await this.driver.exec(record, options, execId);
+    const told = { id: execId, command: options.command };
+    await this.supervisor.emit(record, 'exec_start', { exec: told });
+    const ended = (exitCode?: number): Promise<void> =>
+      this.supervisor.emit(record, 'exec_die', {
+        exec: { ...told, ...(exitCode === undefined ? {} : { exitCode }) },
+      });
+    // One killed for its time, or that could not be run, has no exit code.
+    session.exit.then(ended, () => ended()).catch(() => undefined);
+    return session;
   }
 
   async rename(id: ContainerId, name: string): Promise<void> {
@@ -226,21 +200,6 @@ export class ManagedRuntime implements ContainerRuntime {
       }
       await this.supervisor.emit(record, 'rename', { oldName });
     });
-  }
-
-  async attach(id: ContainerId, options: AttachOptions = {}): Promise<AttachSession> {
-    const { record } = this.find(id);
-    const attach = this.able(record, 'attach');
-    options.signal?.throwIfAborted();
-    requireState(record.name, publicState(record), 'attach to', ['created', 'running', 'paused']);
-    return await attach(record, options);
-  }
-
-  async resize(id: ContainerId, size: TerminalSize): Promise<void> {
-    const { record } = this.find(id);
-    const resize = this.able(record, 'resize');
-    requireState(record.name, publicState(record), 'resize', ['created', 'running', 'paused']);
-    await resize(record, size);
   }
 
   async *logs(id: ContainerId, options: LogOptions = {}): AsyncIterable<LogLine> {
@@ -281,52 +240,6 @@ export class ManagedRuntime implements ContainerRuntime {
     const { record } = this.find(id);
     requireState(record.name, publicState(record), 'measure', ['running', 'paused']);
     return await this.driver.stats(record);
-  }
-
-  async top(id: ContainerId): Promise<ContainerProcess[]> {
-    const { record } = this.find(id);
-    const top = this.able(record, 'top');
-    requireState(record.name, publicState(record), 'list the processes of', ['running', 'paused']);
-    return await top(record);
-  }
-
-  async statPath(id: ContainerId, path: string): Promise<FileStat> {
-    const { record } = this.find(id);
-    return await this.able(record, 'statPath')(record, path);
-  }
-
-  async copyOut(
-    id: ContainerId,
-    path: string,
-    options: { signal?: AbortSignal } = {},
-  ): Promise<ArchiveStream> {
-    const { record } = this.find(id);
-    return await this.able(record, 'copyOut')(record, path, options);
-  }
-
-  async copyIn(
-    id: ContainerId,
-    path: string,
-    tar: AsyncIterable<Uint8Array>,
-    options: CopyInOptions = {},
-  ): Promise<void> {
-    const { record } = this.find(id);
-    await this.able(record, 'copyIn')(record, path, tar, options);
-  }
-
-  async diff(id: ContainerId): Promise<FileChange[]> {
-    const { record } = this.find(id);
-    return await this.able(record, 'diff')(record);
-  }
-
-  async *exportRootfs(id: ContainerId, options: { signal?: AbortSignal } = {}): AsyncIterable<Uint8Array> {
-    const { record } = this.find(id);
-    yield* this.able(record, 'exportRootfs')(record, options);
-  }
-
-  async commit(id: ContainerId, options: CommitOptions = {}): Promise<{ digest: string }> {
-    const { record } = this.find(id);
-    return await this.able(record, 'commit')(record, options);
   }
 
   async inspect(id: ContainerId): Promise<ContainerInfo> {
@@ -402,45 +315,5 @@ export class ManagedRuntime implements ContainerRuntime {
       await this.containers.save(record, { durable: false });
       await this.supervisor.emit(record, kind);
     });
-  }
-
-  /** Runs a section while nothing else happens to the container; one removed meanwhile is not found. */
-  private async exclusive<T>(id: ContainerId, section: (entry: Entry) => Promise<T>): Promise<T> {
-    const entry = this.find(id);
-    return await entry.mutex.run(async () => {
-      if (entry.removed) throw this.notFound(id);
-      return await section(entry);
-    });
-  }
-
-  /** An ability that not every driver has. */
-  private able<Verb extends Ability>(record: ContainerRecord, verb: Verb): NonNullable<RuntimeDriver[Verb]> {
-    const ability = this.driver[verb];
-    if (ability === undefined) throw notSupported(this.name, `${DOING[verb]} container "${record.name}"`);
-    // The binding keeps the method's own type, which `bind` on a union of methods loses.
-    return ability.bind(this.driver) as NonNullable<RuntimeDriver[Verb]>;
-  }
-
-  private require(record: ContainerRecord, transition: Parameters<typeof requireNextState>[2]): void {
-    requireNextState(record.name, publicState(record), transition);
-  }
-
-  private find(id: ContainerId): Entry {
-    this.requireOpen();
-    const entry = this.containers.find(id);
-    if (entry === undefined) throw this.notFound(id);
-    return entry;
-  }
-
-  private notFound(id: string): ContainerError {
-    return new ContainerError('CONTAINER_NOT_FOUND', `there is no container "${id}"`, {
-      hint: 'list() shows the containers of this runtime; an id may be shortened to 12 digits',
-      details: { id },
-    });
-  }
-
-  private requireOpen(): void {
-    if (this.supervisor.closed)
-      throw new ContainerError('RUNTIME_UNAVAILABLE', `the ${this.name} runtime is closed`);
   }
 }

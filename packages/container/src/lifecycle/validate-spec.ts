@@ -1,6 +1,6 @@
 // Refuses a container spec that can never work, before anything is made for it.
 
-import type { ContainerSpec, Mount, PublishedPort } from '@heptad/core';
+import type { ContainerHealthCheck, ContainerSpec, Mount, PublishedPort } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { requireMountTarget } from './kernel-paths.ts';
 import { signalNumber } from './signals.ts';
@@ -20,6 +20,12 @@ const MAX_ENVIRONMENT_VARIABLES = 4096;
 const MAX_MOUNTS = 256;
 // Secrets live in memory; this is a credential store, not a file server.
 const MAX_SECRET_BYTES = 1024 * 1024;
+
+const RESTART_POLICIES: ReadonlySet<string> = new Set(['no', 'always', 'unless-stopped', 'on-failure']);
+// An exec takes some milliseconds; checks closer together would only measure themselves.
+const MIN_CHECK_MS = 10;
+// Timers hold at most 2^31 ms; a week is a mistake already.
+const MAX_CHECK_MS = 7 * 24 * 3_600_000;
 
 function refuse(spec: { name?: unknown }, what: string, hint?: string): never {
   throw new ContainerError('INVALID_ARGUMENT', `cannot create container "${String(spec.name)}": ${what}`, {
@@ -55,6 +61,9 @@ export function validateSpec(spec: ContainerSpec): void {
   }
   for (const port of spec.ports ?? []) validatePort(spec, port);
   validateHosts(spec.hosts ?? {}, `create container "${spec.name}"`);
+  validateRestart(spec);
+  if (spec.healthCheck !== undefined && spec.healthCheck !== 'none')
+    validateHealthCheck(spec, spec.healthCheck);
   if (spec.logs?.maxBytes !== undefined && spec.logs.maxBytes < 4096)
     refuse(spec, 'logs.maxBytes is below 4096');
   const files = spec.logs?.maxFiles;
@@ -84,6 +93,41 @@ function validateEnvironment(spec: ContainerSpec): void {
       refuse(spec, `the value of environment variable ${name} holds a zero byte or is over 128 KiB`);
     }
   }
+}
+
+function validateRestart(spec: ContainerSpec): void {
+  const { restart } = spec;
+  if (restart === undefined) return;
+  if (!RESTART_POLICIES.has(restart.policy)) {
+    refuse(
+      spec,
+      `restart policy "${restart.policy}" is not known`,
+      `policies are ${[...RESTART_POLICIES].join(', ')}`,
+    );
+  }
+  if (restart.maxRetries === undefined) return;
+  if (restart.policy !== 'on-failure') {
+    refuse(spec, `restart.maxRetries does not go with policy ${restart.policy}`, 'only on-failure gives up');
+  }
+  if (!Number.isSafeInteger(restart.maxRetries) || restart.maxRetries < 0)
+    refuse(spec, `restart.maxRetries = ${restart.maxRetries} is not a whole number`);
+}
+
+function validateHealthCheck(spec: ContainerSpec, check: ContainerHealthCheck): void {
+  if (check.command.length === 0) refuse(spec, 'healthCheck.command is empty');
+  const atLeast = (
+    field: 'intervalMs' | 'timeoutMs' | 'retries' | 'startPeriodMs' | 'startIntervalMs',
+    minimum: number,
+  ): void => {
+    const value = check[field];
+    if (value === undefined || (Number.isFinite(value) && value >= minimum && value <= MAX_CHECK_MS)) return;
+    refuse(spec, `healthCheck.${field} = ${value} is not between ${minimum} and ${MAX_CHECK_MS}`);
+  };
+  for (const field of ['intervalMs', 'timeoutMs', 'startIntervalMs'] as const) atLeast(field, MIN_CHECK_MS);
+  atLeast('retries', 1);
+  atLeast('startPeriodMs', 0);
+  if (check.onUnhealthy !== undefined && !['none', 'restart', 'stop'].includes(check.onUnhealthy))
+    refuse(spec, `healthCheck.onUnhealthy "${check.onUnhealthy}" is not none, restart or stop`);
 }
 
 function validateTarget(spec: ContainerSpec, target: string): void {

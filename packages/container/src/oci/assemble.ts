@@ -10,12 +10,13 @@ import { hostArchitecture, type ImageConfig } from '../image/manifest.ts';
 import type { PreparedContainer } from '../lifecycle/driver.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
+import { settledOf } from '../lifecycle/settle.ts';
 import type { NetworkBackend } from '../network/backend.ts';
 import { identify } from '../system/processes.ts';
 import { type CgroupLayout, containerCgroup } from './cgroup.ts';
 import { createWithConmon } from './conmon.ts';
 import { resolveDevices } from './devices.ts';
-import { generateSpec } from './generate-spec.ts';
+import { commandLine, generateSpec } from './generate-spec.ts';
 import { hostMounts, hostsText, rewriteInPlace, writeIdentityFiles, writeSecrets } from './host-files.ts';
 import { requireIoWeight } from './io-limits.ts';
 import { boundAllContainers } from './parent-cgroup.ts';
@@ -26,6 +27,7 @@ import { ownHardLimits } from './rlimits.ts';
 import type { RuntimeCommand } from './runtime-command.ts';
 import { loadSeccompProfile, type OciSeccomp, type SeccompProfile } from './seccomp.ts';
 import { seccompFor } from './seccomp-hardening.ts';
+import type { OciProcess } from './spec.ts';
 import { resolveUser } from './user.ts';
 
 /** What containers are built from. */
@@ -59,10 +61,17 @@ export class Assembler {
     const paths = containerPaths(this.options.home, record.id);
     await mkdir(paths.rootfs, { recursive: true, mode: 0o700 });
     await mkdir(paths.upper, { mode: 0o755 });
-    const built = await this.build(record, top, (network) =>
-      this.writeBundle(record, spec, image.config.config, network),
-    );
+    let process: OciProcess | undefined;
+    const built = await this.build(record, top, async (network) => {
+      process = await this.writeBundle(record, spec, image.config.config, network);
+    });
     return {
+      ...settledOf(spec, image.config.config, {
+        command: commandLine(spec, image.config.config),
+        environment: process?.env ?? [],
+        workingDirectory: process?.cwd ?? '/',
+      }),
+      hostname: hostnames(record).hostname,
       imageDigest: image.digest,
       stopSignal: spec.stopSignal ?? image.config.config.StopSignal ?? 'SIGTERM',
       ...built,
@@ -147,7 +156,7 @@ export class Assembler {
     spec: ContainerSpec,
     image: ImageConfig['config'],
     network: string,
-  ): Promise<void> {
+  ): Promise<OciProcess> {
     const { id } = record;
     const paths = containerPaths(this.options.home, id);
     const user = await resolveUser(paths.rootfs, spec.user ?? image.User ?? '', spec.groupAdd);
@@ -184,6 +193,7 @@ export class Assembler {
     });
     // Holds the values of secret environment variables; the directory is its owner's only, and so is the file.
     await writeFile(join(paths.bundle, 'config.json'), JSON.stringify(config), { mode: 0o600 });
+    return config.process;
   }
 
   private async createInit(record: ContainerRecord): Promise<number> {

@@ -8,7 +8,9 @@ import { APP_DIRECTORY } from '../build/app-files.ts';
 import { ContainerError } from '../errors.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import type { ImageConfig } from '../image/manifest.ts';
+import type { PreparedContainer } from '../lifecycle/driver.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
+import { settledOf } from '../lifecycle/settle.ts';
 import { commandLine, environmentOf } from '../oci/generate-spec.ts';
 import { TOOL_PATH } from '../system/command.ts';
 import { readJson } from '../system/files.ts';
@@ -46,7 +48,7 @@ export async function makePlan(
   record: ContainerRecord,
   spec: ContainerSpec,
   address: string,
-): Promise<{ imageDigest: string | undefined; stopSignal: string }> {
+): Promise<{ imageDigest: string | undefined } & Omit<PreparedContainer, 'imageDigest'>> {
   const directory = containerDirectory(options.home, record);
   const image = await imageOf(options, spec);
   const mappings = [...image.mappings, ...specMappings(spec, directory, options.volumes)];
@@ -61,7 +63,16 @@ export async function makePlan(
     mappings,
   };
   await writeFile(join(directory, 'plan.json'), JSON.stringify(plan), { mode: 0o600 });
-  return { imageDigest: image.digest, stopSignal: spec.stopSignal ?? image.config.StopSignal ?? 'SIGTERM' };
+  const environment = Object.entries(plan.environment).map(([name, value]) => `${name}=${value}`);
+  return {
+    ...settledOf(spec, image.config, {
+      command: commandLine(spec, image.config),
+      environment,
+      workingDirectory: plan.workingDirectory,
+    }),
+    imageDigest: image.digest,
+    stopSignal: spec.stopSignal ?? image.config.StopSignal ?? 'SIGTERM',
+  };
 }
 
 /** Reads the plan of a container. Throws `STORE_CORRUPT`. */

@@ -91,8 +91,8 @@ export class ProcessDriver implements RuntimeDriver {
 
   async prepare(record: ContainerRecord, spec: ContainerSpec): Promise<PreparedContainer> {
     const address = await this.addresses.lease(record.id);
-    const { imageDigest, stopSignal } = await makePlan(this.options, record, spec, address);
-    return { ...(imageDigest === undefined ? {} : { imageDigest }), stopSignal, address };
+    const { imageDigest, ...settled } = await makePlan(this.options, record, spec, address);
+    return { ...settled, ...(imageDigest === undefined ? {} : { imageDigest }), address };
   }
 
   async revive(record: ContainerRecord): Promise<PreparedContainer> {

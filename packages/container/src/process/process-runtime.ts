@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import type { Clock, Random } from '@heptad/core';
 import { systemClock, systemRandom } from '@heptad/core';
 import type { ImageStore } from '../image/image-store.ts';
+import { openHome } from '../lifecycle/home.ts';
 import { ManagedRuntime } from '../lifecycle/managed-runtime.ts';
-import { openHome } from '../lifecycle/supervisor.ts';
 import { ProcessDriver } from './process-driver.ts';
 
 /** Options of {@link ProcessRuntime.open}. */

@@ -6,6 +6,7 @@ import { inputOutputCases } from './container-runtime/input-output.ts';
 import { isolationCases } from './container-runtime/isolation.ts';
 import { lifecycleCases } from './container-runtime/lifecycle.ts';
 import { recoveryCases } from './container-runtime/recovery.ts';
+import { restartCases } from './container-runtime/restarts.ts';
 import { signalCases } from './container-runtime/signals.ts';
 import type { ConformanceCase } from './suite.ts';
 
@@ -38,4 +39,5 @@ export const containerRuntimeConformance: readonly ConformanceCase<ContainerRunt
   ...isolationCases,
   ...eventCases,
   ...recoveryCases,
+  ...restartCases,
 ];

@@ -68,7 +68,7 @@ export interface PublishedPort {
  * A restart comes after a back-off of 100 ms that doubles with each restart up to one minute, and begins anew once the
  * container has run for 10 s. Whoever has the runtime open restarts; while no process has, an ended container stays
  * ended until `recover`. A container stopped by `stop`, or killed by `kill` with SIGKILL or its stop signal, is not
- * restarted; of those `recover` restarts the `always` ones only.
+ * restarted; of those the `always` ones start again after a reboot of the machine.
  */
 export interface RestartPolicy {
   /** Default `no`. `on-failure`: exit codes other than 0. */

@@ -153,6 +153,39 @@ const identityCases: readonly ConformanceCase<ContainerRuntimeHarness>[] = [
     await runtime.create(spec);
   }),
 
+  runtimeCase('rename gives it another name in any state, and frees the old one', async (harness) => {
+    const { runtime } = harness;
+    const id = await run(harness, POLITE, { name: 'before' });
+    const other = await runtime.create(scriptSpec(harness, '', { name: 'other' }));
+    await rejectsWith('NAME_IN_USE', () => runtime.rename(id, 'other'));
+    await rejectsWith('INVALID_ARGUMENT', () => runtime.rename(id, '../x'));
+    assert.equal((await runtime.inspect('before')).id, id);
+    await runtime.rename(id, 'after');
+    assert.equal((await runtime.inspect('after')).name, 'after');
+    await rejectsWith('CONTAINER_NOT_FOUND', () => runtime.inspect('before'));
+    await runtime.rename(other, 'before');
+    assert.equal((await runtime.inspect('before')).id, other);
+    await runtime.stop('after', { graceMs: 0 });
+  }),
+
+  runtimeCase('inspect tells what runs: command, environment, mounts, secrets as ***', async (harness) => {
+    const id = await harness.runtime.create(
+      scriptSpec(harness, POLITE, {
+        environment: { A: '1', B: 'hidden' },
+        secretEnvironment: ['B'],
+        labels: { l: 'm' },
+      }),
+    );
+    const info = await harness.runtime.inspect(id);
+    assert.deepEqual(info.command.slice(-2), ['-e', POLITE]);
+    assert.equal(info.environment.A, '1');
+    assert.equal(info.environment.B, '***');
+    assert.deepEqual(info.mounts, []);
+    assert.equal(info.restartCount, 0);
+    assert.equal(info.tty, false);
+    assert.equal(info.stopSignal, 'SIGTERM');
+  }),
+
   runtimeCase('of several creations of one name at once exactly one wins', async (harness) => {
     const spec = scriptSpec(harness, '', { name: 'race' });
     const outcomes = await Promise.allSettled([1, 2, 3].map(() => harness.runtime.create(spec)));

@@ -118,6 +118,28 @@ export const signalCases: readonly ConformanceCase<ContainerRuntimeHarness>[] = 
     assert.deepEqual([first.exitCode, second.exitCode], [8, 8]);
   }),
 
+  runtimeCase('wait for the next exit ignores that it has ended before', async (harness) => {
+    const { id } = await runToEnd(harness, 'setTimeout(() => process.exit(6), 200)');
+    const next = harness.runtime.wait(id, 'next-exit', patience());
+    await harness.runtime.start(id);
+    assert.equal((await next).exitCode, 6);
+    assert.equal((await harness.runtime.inspect(id)).state, 'stopped');
+  }),
+
+  runtimeCase('kill of all reaches the children too', async (harness) => {
+    const child = `process.on('SIGUSR2', () => { console.log('child got it'); process.exit() }); setInterval(() => {}, 1000); console.log('child ready')`;
+    const id = await run(
+      harness,
+      `process.on('SIGUSR2', () => console.log('main got it')); setInterval(() => {}, 1000);
+       require('child_process').spawn(process.execPath, ['-e', ${JSON.stringify(child)}], { stdio: 'inherit' })`,
+    );
+    await said(harness, id, 'child ready');
+    await harness.runtime.kill(id, 'SIGUSR2', { all: true });
+    await said(harness, id, 'child got it');
+    await said(harness, id, 'main got it');
+    assert.equal(await stateOf(harness, id), 'running');
+  }),
+
   runtimeCase('wait for removal resolves when it is removed', async (harness) => {
     const { id } = await runToEnd(harness, 'process.exit(5)');
     const removed = harness.runtime.wait(id, 'removed', patience());

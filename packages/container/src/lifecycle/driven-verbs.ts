@@ -1,0 +1,164 @@
+// The verbs that a driver may or may not have, and how every verb finds its container and has it to itself.
+
+import type {
+  ArchiveStream,
+  AttachOptions,
+  AttachSession,
+  CommitOptions,
+  ContainerId,
+  ContainerProcess,
+  CopyInOptions,
+  FileChange,
+  FileStat,
+  TerminalSize,
+} from '@heptad/core';
+import { ContainerError } from '../errors.ts';
+import { type ContainerDirectory, type Entry, isLive } from './container-directory.ts';
+import type { RuntimeDriver } from './driver.ts';
+import { notSupported } from './not-supported.ts';
+import { type ContainerRecord, publicState } from './record.ts';
+import { requireNextState, requireState } from './state-machine.ts';
+import type { Supervisor } from './supervisor.ts';
+
+/** What is said of a driver's optional verbs. */
+const DOING = {
+  attach: 'attach to',
+  resize: 'resize the terminal of',
+  top: 'list the processes of',
+  statPath: 'look into',
+  copyOut: 'copy out of',
+  copyIn: 'copy into',
+  diff: 'list the changes of',
+  exportRootfs: 'export',
+  commit: 'make an image of',
+} as const;
+type Ability = keyof typeof DOING;
+
+/** The base of {@link ManagedRuntime}. */
+export abstract class DrivenVerbs {
+  readonly name: string;
+  protected readonly driver: RuntimeDriver;
+  protected readonly supervisor: Supervisor;
+  protected readonly containers: ContainerDirectory;
+
+  protected constructor(driver: RuntimeDriver, supervisor: Supervisor) {
+    this.name = driver.name;
+    this.driver = driver;
+    this.supervisor = supervisor;
+    this.containers = supervisor.containers;
+  }
+
+  async attach(id: ContainerId, options: AttachOptions = {}): Promise<AttachSession> {
+    const { record } = this.find(id);
+    const attach = this.able(record, 'attach');
+    options.signal?.throwIfAborted();
+    requireState(record.name, publicState(record), 'attach to', ['created', 'running', 'paused']);
+    return await attach(record, options);
+  }
+
+  async resize(id: ContainerId, size: TerminalSize): Promise<void> {
+    const { record } = this.find(id);
+    const resize = this.able(record, 'resize');
+    requireState(record.name, publicState(record), 'resize', ['created', 'running', 'paused']);
+    await resize(record, size);
+  }
+
+  async top(id: ContainerId): Promise<ContainerProcess[]> {
+    const { record } = this.find(id);
+    const top = this.able(record, 'top');
+    requireState(record.name, publicState(record), 'list the processes of', ['running', 'paused']);
+    return await top(record);
+  }
+
+  async statPath(id: ContainerId, path: string): Promise<FileStat> {
+    return await this.withFiles(id, (record) => this.able(record, 'statPath')(record, path));
+  }
+
+  async copyOut(
+    id: ContainerId,
+    path: string,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<ArchiveStream> {
+    return await this.withFiles(id, (record) => this.able(record, 'copyOut')(record, path, options));
+  }
+
+  async copyIn(
+    id: ContainerId,
+    path: string,
+    tar: AsyncIterable<Uint8Array>,
+    options: CopyInOptions = {},
+  ): Promise<void> {
+    await this.withFiles(id, (record) => this.able(record, 'copyIn')(record, path, tar, options));
+  }
+
+  async diff(id: ContainerId): Promise<FileChange[]> {
+    return await this.withFiles(id, (record) => this.able(record, 'diff')(record));
+  }
+
+  async *exportRootfs(id: ContainerId, options: { signal?: AbortSignal } = {}): AsyncIterable<Uint8Array> {
+    yield* await this.withFiles(id, (record) => this.able(record, 'exportRootfs')(record, options));
+  }
+
+  async commit(id: ContainerId, options: CommitOptions = {}): Promise<{ digest: string }> {
+    const { record } = this.find(id);
+    const commit = this.able(record, 'commit');
+    return await this.exclusive(id, async () => {
+      const freeze = record.state === 'running' && options.pause !== false && this.driver.capabilities.pause;
+      if (freeze) await this.driver.pause(record);
+      try {
+        return await commit(record, options);
+      } finally {
+        if (freeze) await this.driver.resume(record);
+      }
+    });
+  }
+
+  /** Looks at a container's files; nothing else happens to one that is stopped while its files are found for that. */
+  private async withFiles<T>(id: ContainerId, look: (record: ContainerRecord) => Promise<T>): Promise<T> {
+    const { record } = this.find(id);
+    return isLive(record) ? await look(record) : await this.exclusive(id, () => look(record));
+  }
+
+  /** Runs a section while nothing else happens to the container; one removed meanwhile is not found. */
+  protected async exclusive<T>(id: ContainerId, section: (entry: Entry) => Promise<T>): Promise<T> {
+    const entry = this.find(id);
+    return await entry.mutex.run(async () => {
+      if (entry.removed) throw this.notFound(id);
+      return await section(entry);
+    });
+  }
+
+  /** An ability that not every driver has. */
+  protected able<Verb extends Ability>(
+    record: ContainerRecord,
+    verb: Verb,
+  ): NonNullable<RuntimeDriver[Verb]> {
+    const ability = this.driver[verb];
+    if (ability === undefined) throw notSupported(this.name, `${DOING[verb]} container "${record.name}"`);
+    // The binding keeps the method's own type, which `bind` on a union of methods loses.
+    return ability.bind(this.driver) as NonNullable<RuntimeDriver[Verb]>;
+  }
+
+  protected require(record: ContainerRecord, transition: Parameters<typeof requireNextState>[2]): void {
+    requireNextState(record.name, publicState(record), transition);
+  }
+
+  protected find(id: ContainerId): Entry {
+    this.requireOpen();
+    const entry = this.containers.find(id);
+    if (entry === undefined) throw this.notFound(id);
+    return entry;
+  }
+
+  protected notFound(id: string): ContainerError {
+    return new ContainerError('CONTAINER_NOT_FOUND', `there is no container "${id}"`, {
+      hint: 'list() shows the containers of this runtime; an id may be shortened to 12 digits',
+      details: { id },
+    });
+  }
+
+  protected requireOpen(): void {
+    if (this.supervisor.closed)
+      throw new ContainerError('RUNTIME_UNAVAILABLE', `the ${this.name} runtime is closed`);
+  }
+}
