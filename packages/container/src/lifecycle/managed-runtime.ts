@@ -110,7 +110,6 @@ export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
 
   async stop(id: ContainerId, options: { graceMs: number; signal?: AbortSignal }): Promise<void> {
     const entry = this.find(id);
-    requireNextState(entry.record.name, publicState(entry.record), 'stop');
     await this.supervisor.end(entry, 'stop', options.graceMs, options.signal);
   }
 

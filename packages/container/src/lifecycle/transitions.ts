@@ -3,7 +3,7 @@
 import type { Clock, ContainerEvent, ContainerId, ExitedBy, Random } from '@heptad/core';
 import { errorMessage } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
-import { isAlive } from '../system/processes.ts';
+import { isAlive, type ProcessIdentity } from '../system/processes.ts';
 import { type ContainerDirectory, type Entry, isLive } from './container-directory.ts';
 import type { RuntimeDriver } from './driver.ts';
 import type { EventLog } from './event-log.ts';
@@ -11,10 +11,11 @@ import { STARTING } from './health.ts';
 import { HealthMonitor } from './health-monitor.ts';
 import type { OpenedHome } from './home.ts';
 import { type ObservedEnd, observeEnd } from './observe-end.ts';
-import type { ContainerRecord } from './record.ts';
+import { type ContainerRecord, publicState } from './record.ts';
 import { nextRestart } from './restart-policy.ts';
 import { Restarter } from './restarter.ts';
 import { signalNumber } from './signals.ts';
+import { requireNextState } from './state-machine.ts';
 
 // After SIGKILL the kernel frees a process within milliseconds, unless it is stuck in a device.
 const KILL_DEADLINE_MS = 10_000;
@@ -121,8 +122,8 @@ export abstract class Transitions {
   /** Lets a created or stopped container run; call it while nothing else happens to the container. */
   async start(entry: Entry): Promise<void> {
     const { record } = entry;
-    if (record.state === 'stopped') await this.revive(entry);
-    record.process = await this.driver.start(record);
+    const revived = record.state === 'stopped';
+    record.process = revived ? await this.revive(entry) : await this.driver.start(record);
     record.state = 'running';
     record.startedAt = this.clock.now();
     const fresh = { exitedBy: undefined, error: undefined, restartAt: undefined };
@@ -139,6 +140,7 @@ export abstract class Transitions {
     const { record } = entry;
     const proceed = await entry.mutex.run(async () => {
       if (entry.removed) return false;
+      requireNextState(record.name, publicState(record), 'stop');
       const lives = record.state === 'running' || record.state === 'paused';
       // On disk before the signal: should we die in between, whoever sees the end knows that it was wanted.
       if (lives || by === 'stop') await this.note(entry, by, lives);
@@ -178,17 +180,27 @@ export abstract class Transitions {
     entry.announce();
   }
 
-  /** Makes an ended container ready to run once more. On disk it is `restarting` meanwhile, so that a crash is undone. */
-  async revive(entry: Entry): Promise<void> {
+  /**
+   * Starts an ended container once more. On disk it is `restarting` meanwhile, so that a crash is undone; to everybody
+   * who asks it is stopped until it runs.
+   */
+  private async revive(entry: Entry): Promise<ProcessIdentity> {
     const { record } = entry;
+    const { exit, bootId } = record;
     record.state = 'restarting';
     await this.containers.save(record, { durable: false });
     try {
       Object.assign(record, await this.driver.revive(record), { bootId: this.bootId, exit: undefined });
-      record.state = 'created';
+      return await this.driver.start(record);
     } catch (error) {
       await this.releaseStopped(entry);
-      record.state = 'stopped';
+      Object.assign(record, {
+        state: 'stopped',
+        process: undefined,
+        error: errorMessage(error),
+        exit,
+        bootId,
+      });
       await this.containers.save(record);
       throw error;
     }
@@ -247,16 +259,13 @@ export abstract class Transitions {
     const { record } = entry;
     await entry.mutex.run(async () => {
       if (this.ended || entry.removed || record.state !== 'stopped' || record.restartAt === undefined) return;
-      const { exit, exitedBy } = record;
       record.restartCount = (record.restartCount ?? 0) + 1;
       try {
         await this.emit(record, 'restart');
         await this.start(entry);
-      } catch (error) {
-        if (record.state !== 'stopped') await this.releaseStopped(entry);
-        Object.assign(record, { state: 'stopped', process: undefined, error: errorMessage(error) });
-        Object.assign(record, { exit, exitedBy });
-        this.planRestart(record, exit?.exitCode ?? 1, 0);
+      } catch {
+        // Why is in `record.error`. What could not be started has failed, whatever it last ended with.
+        this.planRestart(record, record.exit?.exitCode || 1, 0);
         await this.containers.save(record);
         this.restarter.schedule(entry);
       }

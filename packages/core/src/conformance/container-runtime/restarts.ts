@@ -9,7 +9,6 @@ import {
   capabilitiesOf,
   eventually,
   linesOf,
-  PATIENCE_MS,
   POLITE,
   patience,
   run,
@@ -218,8 +217,7 @@ const healthCases: readonly ConformanceCase<ContainerRuntimeHarness>[] = [
     const healthCheck = check(harness, 'process.exit(1)', { onUnhealthy: 'stop' });
     const id = await run(harness, POLITE, { healthCheck, restart: { policy: 'always' } });
     await said(harness, id, 'ready');
-    const stop = AbortSignal.timeout(PATIENCE_MS);
-    await harness.runtime.wait(id, 'not-running', stop);
+    await harness.runtime.wait(id, 'not-running', patience());
     const info = await harness.runtime.inspect(id);
     assert.equal(info.exitedBy, 'unhealthy');
     assert.equal(info.restartAt, undefined);
