@@ -13,6 +13,11 @@ import { CniBridgeNetwork } from './network/cni-bridge.ts';
 import { OciRuntime } from './oci/oci-runtime.ts';
 import { type OciProbe, probeOci } from './oci/probe.ts';
 import { ProcessRuntime } from './process/process-runtime.ts';
+import { ensureImage, type PullPolicy } from './registry/ensure-image.ts';
+import type { Operation } from './registry/operation.ts';
+import type { TransferEvent } from './registry/progress.ts';
+import type { PulledImage, PullOptions } from './registry/pull.ts';
+import { RegistryClient, type RegistryClientOptions } from './registry/registry-client.ts';
 
 /** The bridge network of an engine. */
 export interface EngineNetworkOptions {
@@ -40,8 +45,19 @@ export interface ContainerEngineOptions {
   readonly network?: EngineNetworkOptions | 'none';
   /** How far one image layer may go when unpacked. */
   readonly layerLimits?: Partial<LayerLimits>;
+  /** How images are pulled: credentials, authorities, mirrors. */
+  readonly registry?: RegistryClientOptions;
   readonly clock?: Clock;
   readonly random?: Random;
+}
+
+/** Options of {@link ContainerEngine.run}. */
+export interface RunOptions {
+  /** When the image is pulled. Default `never`: a program should say where its images come from. */
+  readonly pull?: PullPolicy;
+  readonly onPullProgress?: (event: TransferEvent) => void;
+  /** Ends the pull; a container that has been created is not affected. */
+  readonly signal?: AbortSignal;
 }
 
 /** What {@link ContainerEngine.probe} found out. */
@@ -81,6 +97,8 @@ export class ContainerEngine implements AsyncDisposable {
   readonly runtime: ContainerRuntime;
   /** The default bridge network; absent with `network: 'none'` and for the process runtime. */
   readonly network: CniBridgeNetwork | undefined;
+  /** The client that {@link pull} uses. */
+  readonly registry: RegistryClient;
   private readonly managed: ManagedRuntime;
   private readonly reasons: readonly string[];
 
@@ -89,6 +107,7 @@ export class ContainerEngine implements AsyncDisposable {
     images: ImageStore;
     managed: ManagedRuntime;
     network: CniBridgeNetwork | undefined;
+    registry: RegistryClient;
     reasons: readonly string[];
   }) {
     this.home = parts.home;
@@ -96,6 +115,7 @@ export class ContainerEngine implements AsyncDisposable {
     this.runtime = parts.managed;
     this.managed = parts.managed;
     this.network = parts.network;
+    this.registry = parts.registry;
     this.reasons = parts.reasons;
   }
 
@@ -132,6 +152,7 @@ export class ContainerEngine implements AsyncDisposable {
       images,
       managed,
       network: useOci ? network : undefined,
+      registry: new RegistryClient({ clock, random, ...options.registry }),
       reasons: probe.reasons,
     });
     try {
@@ -168,8 +189,22 @@ export class ContainerEngine implements AsyncDisposable {
     return { bridgeName: this.network.bridgeName, gateway: this.network.gateway };
   }
 
-  /** Creates and starts a container. One that cannot be started is removed again. */
-  async run(spec: ContainerSpec): Promise<Container> {
+  /**
+   * Pulls an image, layers unpacked where the runtime needs that. Await it, iterate it for progress, or both. Throws as
+   * {@link RegistryClient.pull}.
+   */
+  pull(reference: string, options: PullOptions = {}): Operation<TransferEvent, PulledImage> {
+    return this.registry.pull(this.images, reference, { unpack: this.unpacksImages, ...options });
+  }
+
+  /** Creates and starts a container, after a pull when `options.pull` says so. One that cannot be started is removed again. */
+  async run(spec: ContainerSpec, options: RunOptions = {}): Promise<Container> {
+    await ensureImage(this.images, this.registry, spec.image, {
+      policy: options.pull ?? 'never',
+      unpack: this.unpacksImages,
+      onProgress: options.onPullProgress,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
     const id = await this.runtime.create(spec);
     try {
       await this.runtime.start(id);
@@ -205,11 +240,17 @@ export class ContainerEngine implements AsyncDisposable {
 
   /** Lets go of the home directory. Containers run on. */
   async close(): Promise<void> {
+    await this.registry.close();
     await this.managed[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** Only overlayfs needs layers as directories; the process runtime takes what it needs out of the archives. */
+  private get unpacksImages(): boolean {
+    return this.runtime.name === 'oci';
   }
 }
 

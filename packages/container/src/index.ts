@@ -18,6 +18,7 @@ export {
   type ContainerEngineOptions,
   type EngineNetworkOptions,
   type EngineProbe,
+  type RunOptions,
 } from './engine.ts';
 export { ContainerError, type ContainerErrorCode } from './errors.ts';
 export type { LoadOptions } from './image/archive-load.ts';
@@ -45,6 +46,7 @@ export { CniBridgeNetwork, type CniBridgeOptions } from './network/cni-bridge.ts
 export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';
 export { ProcessRuntime, type ProcessRuntimeOptions } from './process/process-runtime.ts';
 export type { RegistryCredentials } from './registry/credentials.ts';
+export { type EnsureImageOptions, ensureImage, type PullPolicy } from './registry/ensure-image.ts';
 export type { FetchedManifest } from './registry/manifest-source.ts';
 export type { Operation } from './registry/operation.ts';
 export type { TransferEvent } from './registry/progress.ts';

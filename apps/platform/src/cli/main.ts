@@ -38,7 +38,17 @@ export function buildProgram(): Command {
   registerSecurityCommands(program);
   registerMonitorCommands(program);
   registerChaosCommands(program);
+  takeJsonAfter(program);
   return program;
+}
+
+/** `heptad ps --json` means the same as `heptad --json ps`: positional options would refuse the one people type. */
+function takeJsonAfter(command: Command): void {
+  for (const child of command.commands) {
+    const hasOwn = child.options.some(({ long }) => long === '--json');
+    if (child.commands.length === 0 && !hasOwn) child.option('--json', 'print JSON');
+    takeJsonAfter(child);
+  }
 }
 
 const entry = process.argv[1];

@@ -1,6 +1,6 @@
 // Commands that change what runs: apply, plan, delete, scale, rollout, wait, drain, cordon, run, quota.
 
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 
 /** Adds them to the program. */
 export function registerDeployCommands(program: Command): void {
@@ -107,6 +107,11 @@ export function registerDeployCommands(program: Command): void {
     .option('--memory <amount>', 'memory limit, 512m')
     .option('--cpus <amount>', 'CPU limit, 0.5')
     .option('--name <name>', 'name of the container')
+    .addOption(
+      new Option('--pull <when>', 'fetch the image from its registry')
+        .choices(['missing', 'always', 'never'])
+        .default('missing'),
+    )
     .passThroughOptions()
     .action(async (image, words, options) =>
       (await import('../run/run-container.ts')).runContainer(image, words, options),

@@ -1,9 +1,10 @@
 // `heptad run IMAGE`: one container on this machine, outside any service.
 
 import { join } from 'node:path';
-import { ContainerEngine } from '@heptad/container';
+import { ContainerEngine, type PullPolicy } from '@heptad/container';
 import {
   type ContainerSpec,
+  formatBytes,
   invalidArgument,
   type Mount,
   parseBytes,
@@ -13,6 +14,7 @@ import {
 } from '@heptad/core';
 import { configFromEnvironment, platformPaths } from '../../config.ts';
 import { untilSignal } from '../../supervise/shutdown.ts';
+import { say } from '../output.ts';
 
 /** Flags of `heptad run`. */
 interface RunOptions {
@@ -24,6 +26,7 @@ interface RunOptions {
   readonly memory?: string;
   readonly cpus?: string;
   readonly name?: string;
+  readonly pull: PullPolicy;
 }
 
 const STOP_GRACE_MS = 10_000;
@@ -92,8 +95,13 @@ export async function runContainer(
     imagesHome: platformPaths(config.home).images,
     runtime: config.runtime,
   });
-  const id = await engine.runtime.create(specOf(image, words, options));
-  await engine.runtime.start(id);
+  const { id } = await engine.run(specOf(image, words, options), {
+    pull: options.pull,
+    onPullProgress: (event) => {
+      if (event.type === 'resolved') say(`pulling ${image}: ${formatBytes(event.bytes)}`);
+      if (event.type === 'retry') say(`again (${event.attempt}): ${event.reason}`);
+    },
+  });
   if (options.detach) {
     process.stdout.write(`${id}\n`);
     return;
