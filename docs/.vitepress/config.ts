@@ -13,6 +13,7 @@ const guides: DefaultTheme.SidebarItem[] = [
   { text: 'Getting started', link: '/guides/getting-started' },
   { text: 'Compose files', link: '/guides/compose' },
   { text: 'Containers', link: '/guides/containers' },
+  { text: 'Registries', link: '/guides/registries' },
   { text: 'Networking and mesh', link: '/guides/mesh' },
   { text: 'Storage', link: '/guides/storage' },
   { text: 'Security', link: '/guides/security' },

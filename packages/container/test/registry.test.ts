@@ -3,10 +3,10 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ContainerEngine, type Descriptor, ImageStore, RegistryClient } from '@heptad/container';
+import { ContainerEngine, type Descriptor, ensureImage, ImageStore, RegistryClient } from '@heptad/container';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MEDIA_TYPE } from '../src/image/manifest.ts';
-import { command, noRegistry, type Registry, startRegistry } from './registry-support.ts';
+import { command, freePort, noRegistry, type Registry, startRegistry } from './registry-support.ts';
 import { makeImage, putBlob } from './small-image.ts';
 import { temporaryDirectory } from './support.ts';
 
@@ -74,6 +74,34 @@ describe.skipIf(noRegistry !== undefined)('a registry', () => {
       runtime: 'process',
     });
     expect(await engine.check()).toMatchObject({ ok: true });
+  });
+
+  it('brings an engine the image of a container by policy', async () => {
+    const home2 = join(home, 'policies');
+    await using engine = await ContainerEngine.open({
+      home: home2,
+      runtime: 'process',
+      registry: { retry: { attempts: 1 } },
+    });
+    const run = (image: string, pull?: 'missing' | 'always' | 'never') =>
+      engine.run({ name: 'one', image, command: ['/bin/true'] }, pull === undefined ? {} : { pull });
+    // A program that does not ask for a pull gets none.
+    await expect(run(at('team/app:1'))).rejects.toMatchObject({ code: 'IMAGE_NOT_FOUND' });
+    await ensureImage(engine.images, engine.registry, at('team/app:1'), { policy: 'missing' });
+    expect(await engine.images.list()).toHaveLength(1);
+    // It is here: a registry that is away is not asked, unless the policy says so.
+    const away = `127.0.0.1:${await freePort()}/app:1`;
+    await engine.images.tag(at('team/app:1'), away);
+    await ensureImage(engine.images, engine.registry, away, { policy: 'missing' });
+    await expect(
+      ensureImage(engine.images, engine.registry, away, { policy: 'always' }),
+    ).rejects.toMatchObject({ code: 'REGISTRY_UNREACHABLE' });
+    await expect(run(at('team/none:1'), 'missing')).rejects.toMatchObject({
+      code: 'IMAGE_NOT_FOUND',
+      message: expect.stringContaining('is not on this machine, and'),
+    });
+    const { digest } = await engine.pull(at('team/app:1'));
+    expect(digest).toBe((await images.inspect(at('team/app:1'))).digest);
   });
 
   it('pulls by digest and keeps it under that name', async () => {
