@@ -55,3 +55,20 @@ export type { PushedImage, PushOptions } from './registry/push.ts';
 export type { RegistryReferrer } from './registry/referrers.ts';
 export { RegistryClient, type RegistryClientOptions } from './registry/registry-client.ts';
 export type { RetryOptions } from './registry/retry.ts';
+export type { SignatureClaims } from './trust/claims.ts';
+export { generateSigningKeys, type SigningKeys } from './trust/keys.ts';
+export {
+  parseTrustPolicy,
+  type TrustDecision,
+  type TrustPolicy,
+  type TrustRequirement,
+  type TrustRule,
+} from './trust/policy.ts';
+export { type SignedImage, type SignImageOptions, signImage } from './trust/sign-image.ts';
+export type { TrustGate, TrustVerdict } from './trust/trust-gate.ts';
+export {
+  type SignatureRequirements,
+  type VerifiedImage,
+  type VerifiedSignature,
+  verifyImage,
+} from './trust/verify-image.ts';

@@ -7,6 +7,8 @@ import { isHeptadError, systemClock, systemRandom } from '@heptad/core';
 import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
 import { ensureDirectory, readJson, syncDirectory, writeJsonAtomic } from '../system/files.ts';
+import type { TrustPolicy } from '../trust/policy.ts';
+import { TrustGate } from '../trust/trust-gate.ts';
 import { type LoadOptions, loadArchive } from './archive-load.ts';
 import { type ArchiveTarget, saveArchive } from './archive-save.ts';
 import { ContentStore } from './content-store.ts';
@@ -69,6 +71,8 @@ export interface ImageStoreOptions {
   readonly random?: Random;
   /** How far one layer may go when unpacked. */
   readonly layerLimits?: Partial<LayerLimits>;
+  /** Which images may be pulled and run. Default what `trust.json` in `home` says, read each time; without it, all. */
+  readonly trust?: TrustPolicy;
 }
 
 const tagSchema = z.object({
@@ -111,6 +115,8 @@ export class ImageStore {
   readonly random: Random;
   /** What is attached to what; {@link attach} and {@link referrers} are its face. */
   readonly referrerIndex: ReferrerIndex;
+  /** Which images may be pulled and run: asked by both. */
+  readonly trust: TrustGate;
   /** Where names are kept. */
   readonly tagDirectory: string;
 
@@ -121,11 +127,13 @@ export class ImageStore {
     content: ContentStore;
     snapshots: Snapshotter;
     leases: LeaseManager;
+    trust: TrustGate;
   }) {
     this.home = parts.home;
     this.content = parts.content;
     this.snapshots = parts.snapshots;
     this.leases = parts.leases;
+    this.trust = parts.trust;
     this.tagDirectory = join(parts.home, 'tags');
     this.referrerIndex = new ReferrerIndex(parts.home);
     this.clock = parts.clock;
@@ -134,6 +142,8 @@ export class ImageStore {
 
   /** Opens the store in `home`. */
   static async open(options: ImageStoreOptions): Promise<ImageStore> {
+    // First, so that a policy that cannot be understood is told before anything is made.
+    const trust = new TrustGate(options.home, options.trust);
     const clock = options.clock ?? systemClock;
     const random = options.random ?? systemRandom;
     const content = await ContentStore.open(join(options.home, 'content'), { clock });
@@ -147,7 +157,7 @@ export class ImageStore {
       clock,
       random,
     });
-    return new ImageStore({ home: options.home, clock, random, content, snapshots, leases });
+    return new ImageStore({ home: options.home, clock, random, content, snapshots, leases, trust });
   }
 
   /** Gives content in the store a name, in place of what the name led to before. Throws `IMAGE_NOT_FOUND`. */
