@@ -18,6 +18,7 @@ import type { Operation } from './registry/operation.ts';
 import type { TransferEvent } from './registry/progress.ts';
 import type { PulledImage, PullOptions } from './registry/pull.ts';
 import { RegistryClient, type RegistryClientOptions } from './registry/registry-client.ts';
+import type { TrustPolicy } from './trust/policy.ts';
 
 /** The bridge network of an engine. */
 export interface EngineNetworkOptions {
@@ -47,6 +48,8 @@ export interface ContainerEngineOptions {
   readonly layerLimits?: Partial<LayerLimits>;
   /** How images are pulled: credentials, authorities, mirrors. */
   readonly registry?: RegistryClientOptions;
+  /** Which images may be pulled and run. Default what `trust.json` in the image store's directory says; without it, all. */
+  readonly trust?: TrustPolicy;
   readonly clock?: Clock;
   readonly random?: Random;
 }
@@ -131,6 +134,7 @@ export class ContainerEngine implements AsyncDisposable {
       clock,
       random,
       ...(options.layerLimits === undefined ? {} : { layerLimits: options.layerLimits }),
+      ...(options.trust === undefined ? {} : { trust: options.trust }),
     });
     const wanted = options.runtime ?? 'auto';
     const probe: OciProbe = wanted === 'process' ? { ok: false, reasons: [] } : await probeOci();

@@ -54,9 +54,9 @@ const WANTED =
 /** The dpkg database of a full desktop has 5 MiB. */
 const MAX_DATABASE_BYTES: number = 16 * 1024 * 1024;
 
-/** Opens the base. Throws `IMAGE_NOT_FOUND`, and `BUILD_FAILED` when there is no Node in it. */
+/** Opens the base. Throws `IMAGE_NOT_FOUND`, `IMAGE_NOT_TRUSTED`, and `BUILD_FAILED` when there is no Node in it. */
 export async function openBaseImage(images: ImageStore, name: string): Promise<BaseImage> {
-  const image = await images.inspect(name);
+  const image = await images.inspect(await images.requireTrusted(name));
   const raw: unknown = JSON.parse(
     Buffer.from(await images.content.readBytes(image.manifest.config.digest, MAX_MANIFEST_BYTES)).toString(
       'utf8',

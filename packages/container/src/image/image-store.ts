@@ -222,6 +222,15 @@ export class ImageStore {
     await syncDirectory(this.tagDirectory);
   }
 
+  /**
+   * The reference, if the trust policy lets the image through to be run: pinned to the digest that was looked at, so
+   * that a name that is moved meanwhile brings nothing else. Throws `IMAGE_NOT_TRUSTED`, `IMAGE_NOT_FOUND`.
+   */
+  async requireTrusted(reference: string): Promise<string> {
+    const { verified } = await this.trust.check(this, reference);
+    return verified?.digest ?? reference;
+  }
+
   /** Makes the image's file system ready; returns the image and the ChainID of its top layer. Idempotent. */
   async unpack(reference: string): Promise<{ image: Image; top: Digest }> {
     const image = await this.inspect(reference);

@@ -57,7 +57,8 @@ export class Assembler {
 
   /** Builds a new container. */
   async prepare(record: ContainerRecord, spec: ContainerSpec): Promise<PreparedContainer> {
-    const { image, top } = await this.options.images.unpack(spec.image);
+    const { images } = this.options;
+    const { image, top } = await images.unpack(await images.requireTrusted(spec.image));
     const paths = containerPaths(this.options.home, record.id);
     await mkdir(paths.rootfs, { recursive: true, mode: 0o700 });
     await mkdir(paths.upper, { mode: 0o755 });

@@ -88,7 +88,9 @@ function containerDirectory(home: string, record: ContainerRecord): string {
 }
 
 async function imageOf(options: PlanOptions, spec: ContainerSpec): Promise<AppDirectory> {
-  if (!isAbsolute(spec.image)) return await appDirectory(options.images, options.home, spec.image);
+  const { images, home } = options;
+  if (!isAbsolute(spec.image))
+    return await appDirectory(images, home, await images.requireTrusted(spec.image));
   const info = await stat(spec.image).catch(() => undefined);
   if (info?.isDirectory() !== true) {
     throw new ContainerError(

@@ -110,11 +110,16 @@ export class ImagePull {
   async run(): Promise<PulledImage> {
     const { images, ingest, location } = this.context;
     const wanted = this.options.platform === 'all' ? 'all' : this.wantedPlatform();
+    // A denied image is not even asked for.
+    const { requirement } = await images.trust.decide(location.reference);
     await using hold = await ingest.hold();
     const top = await this.resolve();
     const planned = await this.plan(top, wanted);
     const parts = partsOf(planned);
     await hold.blobs([top.descriptor, ...planned.map(({ fetched }) => fetched.descriptor), ...parts]);
+    const subjects = [top.descriptor, ...planned.map(({ fetched }) => fetched.descriptor)];
+    const mustBeSigned = requirement.action === 'require-signature';
+    if (mustBeSigned) await this.requireSigned(subjects);
     this.reportPlan(top.descriptor, parts);
     await allOrNone(
       this.controller,
@@ -123,8 +128,7 @@ export class ImagePull {
     // Content before what refers to it, and the name last: a pull killed anywhere leaves no name without its image.
     for (const { fetched } of planned) await ingest.put(fetched.bytes, fetched.descriptor);
     await ingest.put(top.bytes, top.descriptor);
-    if (this.options.referrers === true)
-      await this.fetchReferrers([top.descriptor, ...planned.map(({ fetched }) => fetched.descriptor)]);
+    if (this.options.referrers === true && !mustBeSigned) await this.fetchReferrers(subjects);
     const target = this.nameTarget(top.descriptor, planned, wanted);
     const tag = await images.setTag(
       location.digest === undefined ? location.reference : `${repositoryOf(location)}@${target.digest}`,
@@ -327,6 +331,21 @@ export class ImagePull {
           this.report({ type: 'retry', what: digest, attempt, reason: error.message }),
       }),
     );
+  }
+
+  /** Fetches the signatures and verifies them before a byte of the image itself is fetched. Throws `IMAGE_NOT_TRUSTED`. */
+  private async requireSigned(subjects: readonly Descriptor[]): Promise<void> {
+    const { images, location } = this.context;
+    const digests = [...new Set(subjects.map(({ digest }) => digest))];
+    try {
+      await this.fetchReferrers(subjects);
+      await images.trust.checkDigests(images, location.reference, digests);
+    } catch (error) {
+      // What is attached to an image that does not come is not kept either.
+      for (const digest of digests)
+        if ((await images.content.info(digest)) === undefined) await images.referrerIndex.forget(digest);
+      throw error;
+    }
   }
 
   private async fetchReferrers(targets: readonly Descriptor[]): Promise<void> {

@@ -84,7 +84,7 @@ export function parseTrustPolicy(json: unknown, where = 'the trust policy'): Tru
   }
   const seen = new Set<string>();
   for (const { prefix: each } of parsed.data.rules ?? []) {
-    const clean = each.replace(/\/+$/, '');
+    const clean = cleanPrefix(each);
     if (seen.has(clean)) {
       throw new ContainerError('TRUST_POLICY_INVALID', `cannot use ${where}: two rules are for ${clean}`, {
         hint: 'make them one; which of the two counts must not be a guess',
@@ -105,7 +105,7 @@ export function decideTrust(policy: TrustPolicy, reference: string): TrustDecisi
   const full = fullRepository(reference);
   let best: { rule: TrustRule; length: number } | undefined;
   for (const each of policy.rules ?? []) {
-    const clean = each.prefix.replace(/\/+$/, '');
+    const clean = cleanPrefix(each.prefix);
     // A name without a host is one of Docker Hub's; a rule may be for either form, measured in the full one.
     const length = isBelow(full, clean)
       ? clean.length
@@ -116,6 +116,11 @@ export function decideTrust(policy: TrustPolicy, reference: string): TrustDecisi
   }
   if (best === undefined) return { requirement: policy.default ?? { action: 'accept' }, prefix: undefined };
   return { requirement: best.rule, prefix: best.rule.prefix };
+}
+
+/** Without a last slash, and with its host in lower case: hosts have no case, paths do. */
+function cleanPrefix(prefix: string): string {
+  return prefix.replace(/\/+$/, '').replace(/^[^/]*[.:][^/]*/, (host) => host.toLowerCase());
 }
 
 /** At the boundary of a part of the path only: `registry.example/team` is not above `registry.example/team2`. */

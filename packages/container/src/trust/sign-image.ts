@@ -86,7 +86,8 @@ export async function signImage(
     annotations: { ...options.annotations, ...expires },
   });
   const layer = await putBytes(images, payload, PAYLOAD_MEDIA_TYPE);
-  const present = await findSignatures(images, target.digest);
+  // One whose payload is damaged proves nothing and could not be pushed.
+  const present = (await findSignatures(images, target.digest)).filter((one) => one.payload !== undefined);
   const publicKey = createPublicKey(key);
   const isThere = present.some(
     (one) => one.layer.digest === layer.digest && isSignedBy(payload, one.signature, publicKey),

@@ -97,6 +97,7 @@ export class TrustGate {
     const isOpen = (policy.rules ?? []).length === 0 && (policy.default?.action ?? 'accept') === 'accept';
     // Without rules there is nothing to look up.
     if (isOpen) return { decision: { requirement: { action: 'accept' }, prefix: undefined } };
+    if (!isDigest(reference)) await this.decide(reference);
     const { target } = await images.target(reference);
     const digests = await candidatesOf(images, reference, target.digest);
     if (!isDigest(reference)) return await this.checkDigests(images, reference, digests);
