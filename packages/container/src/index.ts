@@ -72,3 +72,8 @@ export {
   type VerifiedSignature,
   verifyImage,
 } from './trust/verify-image.ts';
+export type { Accelerator } from './vm/accelerator.ts';
+export type { DiskSnapshot } from './vm/disks.ts';
+export type { HostFigures } from './vm/figures.ts';
+export type { Virtualization } from './vm/platform.ts';
+export { type CloneOptions, type VmInfo, VmRuntime, type VmRuntimeOptions } from './vm/vm-runtime.ts';

@@ -1,18 +1,25 @@
 // The read-only disk of an image, shared by all machines of it, and the thin writable disk of each.
 
-import { access, mkdir, mkdtemp, open, readdir, rename } from 'node:fs/promises';
+import { access, link, mkdir, mkdtemp, open, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isHeptadError } from '@heptad/core';
+import { errnoOf } from '../errors.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { unmountBelow } from '../oci/mounts.ts';
 import { runOrThrow } from '../system/command.ts';
 import { ensureDirectory, removeTree, syncDirectory } from '../system/files.ts';
 import { Mutex } from '../system/mutex.ts';
+import { identify } from '../system/processes.ts';
 
 /** Changes when disks are made differently, so that old ones are not used any more. */
 const FORMAT = 'v1';
 // Filling the file system of an image of several GiB.
 const MAKE_TIMEOUT_MS = 15 * 60_000;
 const JOURNAL_MIB = 16;
+/** Names of a machine's base and of its own disk in its directory. */
+export const BASE_FILE = 'base.ext4';
+/** What the machine wrote, over {@link BASE_FILE}. */
+export const DISK_FILE = 'disk.qcow2';
 
 /** The disks of a runtime's images, in `directory`. */
 export class BaseImages {
@@ -38,18 +45,29 @@ export class BaseImages {
     return path;
   }
 
-  /** Makes the writable disk at `path` over a base. */
-  async overlay(base: string, path: string): Promise<void> {
-    await runOrThrow('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', path]);
+  /**
+   * Gives the machine in `directory` the base under a name of its own and, unless it has a disk already, an empty disk
+   * over it. A link: the file lives as long as a machine has it, whatever becomes of the image and of this directory.
+   */
+  async give(base: string, directory: string, withDisk: boolean): Promise<void> {
+    const own = join(directory, BASE_FILE);
+    await link(base, own).catch(async (error: unknown) => {
+      if (errnoOf(error) !== 'EXDEV') throw error;
+      await runOrThrow('cp', ['--reflink=auto', '--sparse=always', base, own], {
+        timeoutMs: MAKE_TIMEOUT_MS,
+      });
+    });
+    if (!withDisk) return;
+    const args = ['create', '-q', '-f', 'qcow2', '-b', BASE_FILE, '-F', 'raw', DISK_FILE];
+    await runOrThrow('qemu-img', args, { cwd: directory });
   }
 
-  /** Deletes what a crash left, and the disks of images that no machine uses; returns a sentence for each. */
-  async sweep(usedImageDigests: ReadonlySet<string>): Promise<string[]> {
-    const used = new Set([...usedImageDigests].map((digest) => this.path(digest)));
+  /** Deletes what a crash left, and disks of images that are gone and no machine uses; returns a sentence for each. */
+  async sweep(): Promise<string[]> {
     const freed: string[] = [];
     for (const name of await readdir(this.directory).catch(() => [])) {
       const path = join(this.directory, name);
-      if (used.has(path) || this.locks.has(path)) continue;
+      if (!(await this.isAbandoned(name, path))) continue;
       await unmountBelow(path);
       await removeTree(path);
       freed.push(`disk ${name}`);
@@ -57,14 +75,24 @@ export class BaseImages {
     return freed;
   }
 
-  /** Where the disk of an image is, or would be. */
-  path(imageDigest: string): string {
+  private async isAbandoned(name: string, path: string): Promise<boolean> {
+    const maker = /^making-(\d+)-/.exec(name)?.[1];
+    if (maker !== undefined) return Number(maker) !== process.pid && identify(Number(maker)) === undefined;
+    const digest = /^sha256-([0-9a-f]{64})-/.exec(name)?.[1];
+    if (digest === undefined || (await stat(path)).nlink > 1) return false;
+    return await this.images.inspect(`sha256:${digest}`).then(
+      () => false,
+      (error: unknown) => isHeptadError(error, 'IMAGE_NOT_FOUND'),
+    );
+  }
+
+  private path(imageDigest: string): string {
     return join(this.directory, `${imageDigest.replace(':', '-')}-${this.diskBytes}-${FORMAT}.ext4`);
   }
 
   private async make(path: string, imageDigest: string, top: string): Promise<void> {
     await ensureDirectory(this.directory);
-    const work = await mkdtemp(join(this.directory, 'making-'));
+    const work = await mkdtemp(join(this.directory, `making-${process.pid}-`));
     const at = (name: string): string => join(work, name);
     try {
       await Promise.all(['root', 'upper', 'work'].map((name) => mkdir(at(name), { mode: 0o755 })));

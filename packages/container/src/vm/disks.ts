@@ -1,6 +1,6 @@
 // Snapshots and clones of a machine's disk: qcow2 operations, of a whole file system also while the machine runs.
 
-import { constants, copyFile, rm } from 'node:fs/promises';
+import { constants, copyFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Instant } from '@heptad/core';
 import { errorMessage } from '@heptad/core';
@@ -8,11 +8,9 @@ import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
 import { runOrThrow } from '../system/command.ts';
 import type { AgentConnection } from './agent-connection.ts';
+import { BASE_FILE, DISK_FILE } from './base-image.ts';
 import { DISK_NODE } from './machine.ts';
 import { withQmp } from './qmp.ts';
-
-/** Name of a machine's disk in its directory. */
-export const DISK_FILE = 'disk.qcow2';
 
 /** A disk as it was at one moment. */
 export interface DiskSnapshot {
@@ -118,7 +116,6 @@ export async function deleteSnapshot(
 export async function copyDisk(
   directory: string,
   target: string,
-  base: string,
   clock: Clock,
   running: RunningMachine | undefined,
 ): Promise<void> {
@@ -129,7 +126,7 @@ export async function copyDisk(
         target,
         constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE,
       );
-    } else await backUp(directory, target, base, clock, running.agent);
+    } else await backUp(directory, target, clock, running.agent);
   } catch (error) {
     await rm(target, { force: true });
     throw error;
@@ -140,13 +137,31 @@ export async function copyDisk(
 async function backUp(
   directory: string,
   target: string,
-  base: string,
   clock: Clock,
   agent: AgentConnection,
 ): Promise<void> {
-  await runOrThrow('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', target]);
+  const { size } = await stat(join(directory, BASE_FILE));
+  // Its base will be beside it where it goes, and is neither there yet nor needed for the copy.
+  await runOrThrow('qemu-img', [
+    'create',
+    '-q',
+    '-u',
+    '-f',
+    'qcow2',
+    '-b',
+    BASE_FILE,
+    '-F',
+    'raw',
+    target,
+    String(size),
+  ]);
   await withQmp(directory, clock, async (qmp) => {
-    const node = { driver: 'qcow2', 'node-name': 'copy', file: { driver: 'file', filename: target } };
+    const node = {
+      driver: 'qcow2',
+      'node-name': 'copy',
+      backing: null,
+      file: { driver: 'file', filename: target },
+    };
     await qmp.call('blockdev-add', node);
     try {
       await frozen(agent, () =>

@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto';
 import { access, readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ContainerError } from '../errors.ts';
 import { parseLdd } from '../build/shared-libraries.ts';
+import { ContainerError } from '../errors.ts';
 import { run } from '../system/command.ts';
 import { ensureDirectory, writeFileAtomic } from '../system/files.ts';
 import { type CpioEntry, cpioArchive } from './cpio.ts';

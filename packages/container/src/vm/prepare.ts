@@ -8,13 +8,13 @@ import type { Image, ImageStore } from '../image/image-store.ts';
 import type { PreparedContainer } from '../lifecycle/driver.ts';
 import { notSupported } from '../lifecycle/not-supported.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
+import { settledOf } from '../lifecycle/settle.ts';
 import type { NetworkBackend } from '../network/backend.ts';
 import { hostMounts, writeSecrets } from '../oci/host-files.ts';
 import { unmountBelow } from '../oci/mounts.ts';
 import { resolveUser } from '../oci/user.ts';
 import { readJson, removeTree, writeJsonAtomic } from '../system/files.ts';
-import type { BaseImages } from './base-image.ts';
-import { DISK_FILE } from './disks.ts';
+import { type BaseImages, DISK_FILE } from './base-image.ts';
 import { type Plug, parsePlug, plugMachine, unplugMachine } from './guest-network.ts';
 import { LAUNCH_FILE, type LaunchShare, planLaunch } from './launch.ts';
 import { requireShareable } from './shares.ts';
@@ -61,16 +61,13 @@ export async function prepareMachine(
     additionalGids: [],
     home: '/',
   });
-  if (disk === undefined) await options.bases.overlay(base, join(directory, DISK_FILE));
-  else await rename(disk, join(directory, DISK_FILE));
+  await options.bases.give(base, directory, disk === undefined);
+  if (disk !== undefined) await rename(disk, join(directory, DISK_FILE));
   const { config } = image.config;
   return {
     imageDigest: image.digest,
     stopSignal: spec.stopSignal ?? config.StopSignal ?? 'SIGTERM',
-    command: launch.command,
-    environment: shown(launch.environment, spec.secretEnvironment ?? []),
-    workingDirectory: launch.workingDirectory,
-    user: launch.user,
+    ...settledOf(spec, config, launch),
     hostname: launch.hostname,
     ...(await connect(options, record)),
   };
@@ -169,18 +166,6 @@ async function sharesOf(
     await unmountBelow(work);
     await removeTree(work);
   }
-}
-
-/** The environment for inspect: values of secret variables are not in it. */
-function shown(lines: readonly string[], secret: readonly string[]): Record<string, string> {
-  const hidden = new Set(secret);
-  return Object.fromEntries(
-    lines.map((line) => {
-      const equals = line.indexOf('=');
-      const name = line.slice(0, equals);
-      return [name, hidden.has(name) ? '***' : line.slice(equals + 1)];
-    }),
-  );
 }
 
 /** The content of the secrets of a machine, by name. */

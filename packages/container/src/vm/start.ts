@@ -8,8 +8,9 @@ import { ContainerError } from '../errors.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { hostsText, resolvText } from '../oci/host-files.ts';
 import type { ProcessIdentity } from '../system/processes.ts';
+import type { Accelerator } from './accelerator.ts';
 import type { AgentConnection } from './agent-connection.ts';
-import { DISK_FILE } from './disks.ts';
+import { DISK_FILE } from './base-image.ts';
 import type { Field } from './frames.ts';
 import { type GuestAddress, USER_NETWORK, userForwards } from './guest-network.ts';
 import { type Launch, limitFields, mainFields, readLaunch } from './launch.ts';
@@ -22,7 +23,7 @@ import { startShares } from './shares.ts';
 
 /** What the guest's kernel, its first file system and the agent need beside the program: measured 70 MiB, and air. */
 export const GUEST_OVERHEAD_BYTES: number = 112 * 1024 * 1024;
-// A guest of more virtual CPUs boots slower, and most programs of a service do not use more.
+// A guest of more virtual CPUs boots slower, and most services do not use more; emulated ones wait for each other.
 const DEFAULT_MAX_CPUS = 4;
 const MEBIBYTE = 1024 * 1024;
 
@@ -63,7 +64,7 @@ export class MachineStarter {
         kernel,
         initramfs: initramfs.path,
         memoryBytes: machineMemory(record.limits, options.memoryBytes),
-        cpus: virtualCpus(record.limits),
+        cpus: virtualCpus(record.limits, accelerator),
         disk: DISK_FILE,
         network,
         shares,
@@ -118,8 +119,9 @@ export function machineMemory(limits: ResourceLimits, defaultBytes: number): num
   return Math.ceil(bytes / MEBIBYTE) * MEBIBYTE;
 }
 
-function virtualCpus(limits: ResourceLimits): number {
-  const wanted = limits.cpuMillis === undefined ? DEFAULT_MAX_CPUS : Math.ceil(limits.cpuMillis / 1000);
+function virtualCpus(limits: ResourceLimits, accelerator: Accelerator): number {
+  const most = accelerator === 'kvm' ? DEFAULT_MAX_CPUS : 1;
+  const wanted = limits.cpuMillis === undefined ? most : Math.ceil(limits.cpuMillis / 1000);
   return Math.max(1, Math.min(wanted, availableParallelism()));
 }
 

@@ -247,12 +247,7 @@ export class VmDriver implements RuntimeDriver {
   async sweep(known: ReadonlySet<ContainerId>): Promise<string[]> {
     const freed: string[] = [];
     for (const network of this.options.networks.values()) freed.push(...(await network.reconcile(known)));
-    const used = new Set<string>();
-    for (const id of known) {
-      const launch = await readLaunch(this.options.directoryOf(id)).catch(() => undefined);
-      if (launch !== undefined) used.add(launch.imageDigest);
-    }
-    return [...freed, ...(await this.options.bases.sweep(used))];
+    return [...freed, ...(await this.options.bases.sweep())];
   }
 
   watchExits(listener: (id: ContainerId) => void): AsyncDisposable {
@@ -273,11 +268,6 @@ export class VmDriver implements RuntimeDriver {
       throw new ContainerError('RUNTIME_FAILED', `the machine of container "${record.name}" does not run`);
     }
     return await this.machines.agent(record.id, this.directory(record), record.process);
-  }
-
-  /** The disk of an image that machines' own lie over. */
-  base(imageDigest: string): string {
-    return this.options.bases.path(imageDigest);
   }
 
   /** Where the files of a machine lie. */

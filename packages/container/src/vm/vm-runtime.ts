@@ -6,11 +6,11 @@ import type { Clock, ContainerId, ContainerInfo, ContainerSpec, Random } from '@
 import { systemClock, systemRandom } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ImageStore } from '../image/image-store.ts';
+import { openHome } from '../lifecycle/home.ts';
 import { ManagedRuntime } from '../lifecycle/managed-runtime.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
-import { openHome } from '../lifecycle/supervisor.ts';
 import type { NetworkBackend } from '../network/backend.ts';
-import { temporaryBeside } from '../system/files.ts';
+import { deleteAbandonedTemporaries, temporaryBeside } from '../system/files.ts';
 import type { Accelerator } from './accelerator.ts';
 import { BaseImages } from './base-image.ts';
 import {
@@ -38,6 +38,8 @@ export interface VmRuntimeOptions {
   readonly networks?: readonly NetworkBackend[];
   /** The network of a machine that names none. Default the first of `networks`, else `user`: QEMU's own. */
   readonly defaultNetwork?: string;
+  /** Where the disks of images are kept; runtimes may share it. Default `<home>/bases`. */
+  readonly bases?: string;
   /** Where named volumes live. Default `<home>/volumes`. */
   readonly volumes?: string;
   /** `auto` (default): KVM where a guest boots with it, else software emulation. */
@@ -105,11 +107,16 @@ export class VmRuntime extends ManagedRuntime {
     });
     await platform.platform();
     const opened = await openHome(home);
+    await deleteAbandonedTemporaries(join(home, 'platform'));
     const networks = new Map((options.networks ?? []).map((network) => [network.name, network]));
     const driver = new VmDriver({
       home,
       images,
-      bases: new BaseImages(join(home, 'bases'), images, options.diskBytes ?? DEFAULT_DISK_BYTES),
+      bases: new BaseImages(
+        options.bases ?? join(home, 'bases'),
+        images,
+        options.diskBytes ?? DEFAULT_DISK_BYTES,
+      ),
       volumes: options.volumes ?? join(home, 'volumes'),
       networks,
       defaultNetwork: options.defaultNetwork ?? networks.keys().next().value ?? USER_NETWORK_NAME,
@@ -186,7 +193,6 @@ export class VmRuntime extends ManagedRuntime {
   async clone(id: ContainerId, options: CloneOptions): Promise<ContainerId> {
     const { record, directory } = await this.#machine(id);
     const launch = await readLaunch(directory);
-    const base = this.#driver.base(launch.imageDigest);
     // Beside the others of the platform: on the same file system, and swept away with them after a crash.
     const target = temporaryBeside(join(this.#home, 'platform', `clone-of-${record.id}`));
     const environment = Object.fromEntries(
@@ -206,7 +212,7 @@ export class VmRuntime extends ManagedRuntime {
       ...options,
       image: launch.imageDigest,
     };
-    await copyDisk(directory, target, base, this.#clock, await this.#running(record));
+    await copyDisk(directory, target, this.#clock, await this.#running(record));
     this.#driver.takeOver(spec, target);
     try {
       return await this.create(spec);
