@@ -27,6 +27,11 @@ export const TEST_PACKAGES: readonly string[] = [
   'buildah',
   'apache2-utils',
   'openssl',
+  'qemu-system-x86',
+  'qemu-utils',
+  'linux-image-cloud-amd64',
+  'cpio',
+  'e2fsprogs',
 ];
 
 // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own placeholder, not ours.

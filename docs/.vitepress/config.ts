@@ -14,6 +14,7 @@ const guides: DefaultTheme.SidebarItem[] = [
   { text: 'Compose files', link: '/guides/compose' },
   { text: 'Containers', link: '/guides/containers' },
   { text: 'Registries', link: '/guides/registries' },
+  { text: 'Virtual machines', link: '/guides/virtual-machines' },
   { text: 'Networking and mesh', link: '/guides/mesh' },
   { text: 'Storage', link: '/guides/storage' },
   { text: 'Security', link: '/guides/security' },
