@@ -26,7 +26,6 @@ export type { ArchiveTarget } from './image/archive-save.ts';
 export type { Labels } from './image/content-labels.ts';
 export type { BlobReader, ContentSource, ContentStore } from './image/content-store.ts';
 export type { BlobInfo, ContentWriter, ExpectedContent, IngestStatus } from './image/content-writer.ts';
-export type { LayerLimits } from './image/extract-layer.ts';
 export type { GarbageOptions, GarbageReport } from './image/garbage.ts';
 export {
   type Image,
@@ -35,6 +34,7 @@ export {
   type ImageSummary,
   type ImageTag,
 } from './image/image-store.ts';
+export type { LayerLimits } from './image/layer-limits.ts';
 export type { Lease, LeasedResource, LeaseInfo, LeaseManager, LeaseOptions } from './image/leases.ts';
 export type { Descriptor } from './image/manifest.ts';
 export type { Mount } from './image/mounts.ts';

@@ -1,25 +1,31 @@
-// Extracts one layer archive into a directory of its own: overlayfs whiteouts or plain files, hostile input refused.
+// Lays one layer archive out in a directory of its own: overlayfs whiteouts or plain files, hostile input refused.
 
-import { constants } from 'node:fs';
-import { chmod, chown, lchown, link, lstat, lutimes, mkdir, open, readdir, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import type { Header } from 'tar-stream';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  futimesSync,
+  lchownSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
 import { errnoOf } from '../errors.ts';
-import { runOrThrow } from '../system/command.ts';
-import { removeTree } from '../system/files.ts';
-import { directoryInside, entryComponents, unsafeEntry } from './layer-paths.ts';
-import { XattrSet } from './xattrs.ts';
-
-/** How far one layer may go; each number is far above what real images hold. */
-export interface LayerLimits {
-  /** Bytes of all files together. Default 16 GiB. */
-  readonly maxBytes: number;
-  /** Entries. Default one million. */
-  readonly maxEntries: number;
-}
-
-export const DEFAULT_LAYER_LIMITS: LayerLimits = { maxBytes: 16 * 1024 ** 3, maxEntries: 1_000_000 };
+import { invalidEntry, oversizedEntry, unsafeEntry } from './layer-errors.ts';
+import type { LayerLimits } from './layer-limits.ts';
+import { binaryPath, bytesOf, entryComponents, LayerRoot, look, lowerDirectory } from './layer-root.ts';
+import { makeFifo, setXattrs, type WantedXattr } from './privileged-files.ts';
+import type { TarHeader } from './tar-header.ts';
+import { Whiteouts } from './whiteouts.ts';
 
 /** Where and how a layer is laid out. */
 export interface LayerTarget {
@@ -27,8 +33,8 @@ export interface LayerTarget {
   readonly root: string;
   /** `overlay`: deletions become overlayfs whiteouts, owners are kept. `plain`: deletions delete, files are ours. */
   readonly layout: 'overlay' | 'plain';
-  /** Directories of the layers below, top first. */
-  readonly lowers: readonly string[];
+  /** Directories of the layers below, top first. Asked for only when all entries are laid out. */
+  readonly lowers: () => Promise<readonly string[]>;
   readonly limits: LayerLimits;
 }
 
@@ -36,138 +42,231 @@ export interface LayerTarget {
 export interface LayerResult {
   readonly entries: number;
   readonly bytes: number;
-  /** Extended attributes that could not be set (no `setfattr` here, or a kind that a layer may not set). */
+  /** Extended attributes that could not be set, or of a kind that a layer may not set. */
   readonly skippedXattrs: number;
+}
+
+/** The content of one entry. */
+export interface EntryContent {
+  /** All of it, when it is at hand. */
+  whole(): Uint8Array | undefined;
+  /** The next piece; undefined at the end. */
+  chunk(): Promise<Uint8Array | undefined>;
 }
 
 const WHITEOUT = '.wh.';
 const OPAQUE = '.wh..wh..opq';
-const PERMISSION_BITS = 0o7777;
+// trusted.* steers overlayfs itself and security.selinux belongs to the host; a layer may set neither.
+const ALLOWED_XATTR = /^(user\..+|security\.capability)$/s;
+// A layer of more attributes than this is not one any builder makes.
+const MAX_XATTRS = 100_000;
+// Each takes a run of mkfifo; real images have none.
+const MAX_FIFOS = 64;
+// -1 means "leave the owner" to chown(2), and what is above does not fit.
+const MAX_OWNER = 2 ** 32 - 2;
+// Linux takes paths of this length.
+const MAX_PATH_BYTES = 4096;
+// The directory gets another name when it is whole; a path that does not fit then could never be removed.
+const RENAME_HEADROOM_BYTES = 160;
+// What these mean is that the archive asks for something no file system can hold.
+const IMPOSSIBLE = new Set([
+  'ENAMETOOLONG',
+  'ENOTDIR',
+  'EISDIR',
+  'EEXIST',
+  'ELOOP',
+  'EINVAL',
+  'EMLINK',
+  'EOVERFLOW',
+  'ENOTEMPTY',
+]);
 
-/** Applies the entries of one archive, in order. */
+/**
+ * Applies the entries of one archive, in order. System calls on names are synchronous: each takes microseconds, while a
+ * trip through the thread pool costs ten times as much, and a layer has tens of thousands. Large contents are written
+ * asynchronously.
+ */
 export class LayerExtractor {
   private readonly target: LayerTarget;
-  private readonly xattrs: XattrSet;
-  private readonly knownDirectories = new Map<string, string>();
-  private readonly directoryTimes = new Map<string, Date>();
-  // Names this layer brought itself: an opaque mark hides what is below it, not what came with it.
-  private readonly whiteouts: string[] = [];
-  private readonly opaque: string[][] = [];
+  private readonly root: LayerRoot;
+  private readonly directoryTimes = new Map<string, number>();
+  /** Parents that the archive did not describe. */
+  private readonly undescribed = new Map<string, readonly string[]>();
+  private readonly whiteouts: Whiteouts;
+  private readonly xattrs: WantedXattr[] = [];
+  private skippedXattrs = 0;
   private entries = 0;
   private bytes = 0;
+  private fifos = 0;
 
   constructor(target: LayerTarget) {
     this.target = target;
-    this.xattrs = new XattrSet(target.root);
+    this.root = new LayerRoot(binaryPath(target.root), (path, components) =>
+      this.undescribed.set(path, components),
+    );
+    this.whiteouts = new Whiteouts(this.root, target.root);
   }
 
-  /** Applies one entry, reading its content from `content`. */
-  async apply(header: Header, content: Readable): Promise<void> {
-    this.entries += 1;
-    const { maxBytes, maxEntries } = this.target.limits;
-    if (this.entries > maxEntries)
-      throw unsafeEntry(header.name, `is one of more than ${maxEntries} entries`);
-    const size = header.size ?? 0;
-    if (header.type === 'file' || header.type === 'contiguous-file') this.bytes += size;
-    if (this.bytes > maxBytes) throw unsafeEntry(header.name, `takes the layer over ${maxBytes} bytes`);
-    const components = entryComponents(header.name);
-    const base = components.at(-1);
-    if (base === undefined) {
-      if (header.type === 'directory') await this.setAttributes(this.target.root, header, true);
-      return;
+  /** Applies one entry. Throws `UNSAFE_ARCHIVE`, `ARCHIVE_TOO_LARGE`, `ARCHIVE_INVALID`, each naming the entry. */
+  async apply(header: TarHeader, content: EntryContent): Promise<void> {
+    try {
+      await this.applyChecked(header, content);
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === undefined || !IMPOSSIBLE.has(errno)) throw error;
+      throw invalidEntry(header.name, 'IMPOSSIBLE', `cannot be made: ${errno}`);
     }
-    const parent = await this.directory(components.slice(0, -1));
-    if (base.startsWith(WHITEOUT)) {
-      await this.applyWhiteout(parent, base, header.name);
-      return;
-    }
-    const path = join(parent, base);
-    await this.clear(path, header.type === 'directory');
-    await this.create(path, header, content);
   }
 
   /** Makes whiteouts, extended attributes and directory times, which must come after all entries. */
   async finish(): Promise<LayerResult> {
-    for (const components of this.opaque) await this.hideLower(components);
-    await this.makeWhiteouts();
-    const skippedXattrs = await this.xattrs.apply();
-    for (const [path, time] of this.directoryTimes) await lutimes(path, time, time);
-    return { entries: this.entries, bytes: this.bytes, skippedXattrs };
+    if (this.keepsOwners) {
+      const lowers = (await this.target.lowers()).map(binaryPath);
+      this.adoptFromLowers(lowers);
+      await this.whiteouts.make(lowers);
+    }
+    this.skippedXattrs += await setXattrs(this.xattrs);
+    for (const [path, time] of this.directoryTimes) lutimesSync(bytesOf(path), time, time);
+    return { entries: this.entries, bytes: this.bytes, skippedXattrs: this.skippedXattrs };
   }
 
-  private async create(path: string, header: Header, content: Readable): Promise<void> {
+  private async applyChecked(header: TarHeader, content: EntryContent): Promise<void> {
+    this.entries += 1;
+    this.requireWithinLimits(header);
+    const components = entryComponents(header.name);
+    const base = components.at(-1);
+    if (base === undefined) {
+      if (header.type === 'directory') this.setDirectory(this.root.path, header);
+      return;
+    }
+    const parent = this.root.directory(components.slice(0, -1), header.name);
+    if (base.startsWith(WHITEOUT)) {
+      this.applyWhiteout(parent, base, header.name);
+      return;
+    }
+    const path = `${parent}/${base}`;
+    if (path.length > MAX_PATH_BYTES - RENAME_HEADROOM_BYTES)
+      throw invalidEntry(header.name, 'IMPOSSIBLE', 'is too deep for the paths of this machine');
+    this.clear(path, header.type === 'directory');
+    await this.create(path, header, content);
+    if (header.xattrs.size > 0) this.collectXattrs(path, header);
+  }
+
+  private requireWithinLimits({ name, type, size, uid, gid }: TarHeader): void {
+    const { maxBytes } = this.target.limits;
+    if (type === 'file') this.bytes += size;
+    if (this.bytes > maxBytes)
+      throw oversizedEntry(name, 'TOO_MANY_BYTES', `takes the layer over ${maxBytes} bytes`);
+    if ([uid, gid].some((id) => id < 0 || id > MAX_OWNER))
+      throw unsafeEntry(name, 'BAD_OWNER', `has an impossible owner ${uid}:${gid}`);
+  }
+
+  private async create(path: string, header: TarHeader, content: EntryContent): Promise<void> {
     switch (header.type) {
-      case 'file':
-      case 'contiguous-file':
-        await this.createFile(path, header, content);
+      case 'file': {
+        const whole = content.whole();
+        if (whole === undefined) await this.createLargeFile(path, header, content);
+        else this.createFile(path, header, whole);
         break;
+      }
       case 'directory':
-        await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
-          if (errnoOf(error) !== 'EEXIST') throw error;
-        });
-        await this.setAttributes(path, header, true);
+        if (look(path) === undefined) mkdirSync(bytesOf(path), { mode: 0o700 });
+        this.undescribed.delete(path);
+        this.setDirectory(path, header);
         break;
       case 'symlink':
-        if (!header.linkname) throw unsafeEntry(header.name, 'is a symbolic link to nothing');
-        // Where it leads does not matter: it is only ever followed inside the container, or by directoryInside.
-        await symlink(header.linkname, path);
-        if (this.keepsOwners) await lchown(path, header.uid ?? 0, header.gid ?? 0);
-        if (header.mtime) await lutimes(path, header.mtime, header.mtime);
+        if (header.linkName === '')
+          throw invalidEntry(header.name, 'IMPOSSIBLE', 'is a symbolic link to nothing');
+        // Where it leads does not matter: it is only ever followed inside the container, or by LayerRoot.
+        symlinkSync(bytesOf(header.linkName), bytesOf(path));
+        if (this.keepsOwners) lchownSync(bytesOf(path), header.uid, header.gid);
+        lutimesSync(bytesOf(path), header.mtime, header.mtime);
         break;
       case 'link':
-        await this.createHardLink(path, header);
+        this.createHardLink(path, header);
         break;
       case 'fifo':
-        await runOrThrow('mkfifo', ['-m', '600', '--', path]);
-        await this.setAttributes(path, header, false);
+        await this.createFifo(path, header);
         break;
-      default:
+      case 'sparse':
+        throw invalidEntry(
+          header.name,
+          'SPARSE',
+          'is a sparse file, which the image specification advises against',
+        );
+      case 'character-device':
+      case 'block-device':
         throw unsafeEntry(
           header.name,
-          `is a ${header.type ?? 'thing of unknown type'}, which a layer may not hold`,
+          'DEVICE_NODE',
+          `is a device (${header.devMajor}:${header.devMinor}), which a layer may not hold`,
+        );
+      case 'unknown':
+        throw invalidEntry(
+          header.name,
+          'UNKNOWN_TYPE',
+          `is of type ${JSON.stringify(header.flag)}, which a layer may not hold`,
         );
     }
-    this.xattrs.collect(path, header);
   }
 
-  private async createFile(path: string, header: Header, content: Readable): Promise<void> {
-    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-    const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  private createFile(path: string, header: TarHeader, content: Uint8Array): void {
+    const file = openSync(bytesOf(path), NEW_FILE, 0o600);
     try {
-      for await (const chunk of content) await file.appendFile(chunk);
-      if (this.keepsOwners) await file.chown(header.uid ?? 0, header.gid ?? 0);
+      for (let at = 0; at < content.length; ) at += writeSync(file, content, at);
+      if (this.keepsOwners) fchownSync(file, header.uid, header.gid);
       // After chown, which clears set-user-id bits.
-      await file.chmod((header.mode ?? 0o644) & PERMISSION_BITS);
-      if (header.mtime) await file.utimes(header.mtime, header.mtime);
+      fchmodSync(file, header.mode);
+      futimesSync(file, header.mtime, header.mtime);
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  private async createLargeFile(path: string, header: TarHeader, content: EntryContent): Promise<void> {
+    const file = await open(bytesOf(path), NEW_FILE, 0o600);
+    try {
+      for (let chunk = await content.chunk(); chunk !== undefined; chunk = await content.chunk())
+        await file.appendFile(chunk);
+      if (this.keepsOwners) await file.chown(header.uid, header.gid);
+      await file.chmod(header.mode);
+      await file.utimes(header.mtime, header.mtime);
     } finally {
       await file.close();
     }
   }
 
-  private async createHardLink(path: string, header: Header): Promise<void> {
-    const components = entryComponents(header.linkname ?? '');
+  private createHardLink(path: string, header: TarHeader): void {
+    const components = entryComponents(header.linkName);
     const base = components.at(-1);
-    if (base === undefined) throw unsafeEntry(header.name, 'is a hard link to nothing');
+    const refuse = (why: string): Error => unsafeEntry(header.name, 'LINK_ESCAPE', why);
+    if (base === undefined) throw refuse('is a hard link to nothing');
     // The target's parents are resolved inside the layer, and link(2) does not follow a final symbolic link.
-    const existing = join(await this.directory(components.slice(0, -1)), base);
-    const info = await lstat(existing).catch(() => undefined);
-    if (info === undefined || info.isDirectory()) {
-      throw unsafeEntry(
-        header.name,
-        `is a hard link to "${header.linkname}", which is not a file of this layer`,
-      );
-    }
-    await link(existing, path);
+    const existing = `${this.root.directory(components.slice(0, -1), header.name)}/${base}`;
+    const info = look(existing);
+    if (info === undefined || info.isDirectory())
+      throw refuse(`is a hard link to "${header.linkName}", which is not a file of this layer`);
+    linkSync(bytesOf(existing), bytesOf(path));
   }
 
-  private async setAttributes(path: string, header: Header, isDirectory: boolean): Promise<void> {
-    if (this.keepsOwners) await chown(path, header.uid ?? 0, header.gid ?? 0);
+  private async createFifo(path: string, header: TarHeader): Promise<void> {
+    this.fifos += 1;
+    if (this.fifos > MAX_FIFOS)
+      throw oversizedEntry(header.name, 'TOO_MANY_FIFOS', `is one of more than ${MAX_FIFOS} FIFOs`);
+    // Made under a name of ours, because arguments of programs must be text, and file names need not be.
+    const temporary = `${this.target.root}-fifo`;
+    await makeFifo(temporary);
+    renameSync(temporary, bytesOf(path));
+    if (this.keepsOwners) chownSync(bytesOf(path), header.uid, header.gid);
+    chmodSync(bytesOf(path), header.mode);
+    lutimesSync(bytesOf(path), header.mtime, header.mtime);
+  }
+
+  private setDirectory(path: string, header: TarHeader): void {
+    if (this.keepsOwners) chownSync(bytesOf(path), header.uid, header.gid);
     // Without privilege a directory must stay writable for us, or its entries could not be made.
-    const mode = (header.mode ?? 0o755) & PERMISSION_BITS;
-    await chmod(path, this.keepsOwners || !isDirectory ? mode : mode | 0o700);
-    if (!header.mtime) return;
-    if (isDirectory) this.directoryTimes.set(path, header.mtime);
-    else await lutimes(path, header.mtime, header.mtime);
+    chmodSync(bytesOf(path), this.keepsOwners ? header.mode : header.mode | 0o700);
+    this.directoryTimes.set(path, header.mtime);
   }
 
   private get keepsOwners(): boolean {
@@ -175,117 +274,75 @@ export class LayerExtractor {
   }
 
   /** Removes what is in the way of an entry; the later of two entries with one name wins. */
-  private async clear(path: string, directoryMayStay: boolean): Promise<void> {
-    const info = await lstat(path).catch(() => undefined);
+  private clear(path: string, directoryMayStay: boolean): void {
+    const info = look(path);
     if (info === undefined || (directoryMayStay && info.isDirectory())) return;
-    await removeTree(path);
-    this.knownDirectories.clear();
-    for (const known of this.directoryTimes.keys()) {
-      if (known === path || known.startsWith(`${path}/`)) this.directoryTimes.delete(known);
-    }
+    this.removeTree(path, info.isDirectory());
   }
 
-  /** The real directory of an entry's parent, made when it is not there. */
-  private async directory(components: readonly string[]): Promise<string> {
-    const key = components.join('/');
-    const known = this.knownDirectories.get(key);
-    if (known !== undefined) return known;
-    const resolved = await directoryInside(this.target.root, components, (path, made) =>
-      this.adoptFromLower(path, made),
-    );
-    const path = join(this.target.root, ...resolved);
-    this.knownDirectories.set(key, path);
-    return path;
+  private removeTree(path: string, isDirectory: boolean): void {
+    rmSync(bytesOf(path), { recursive: true, force: true });
+    this.root.forget();
+    if (this.xattrs.length > 0) retain(this.xattrs, (each) => !isAtOrBelow(each.path, path));
+    if (!isDirectory) return;
+    for (const map of [this.directoryTimes, this.undescribed])
+      for (const known of map.keys()) if (isAtOrBelow(known, path)) map.delete(known);
   }
 
   /** A parent that only a lower layer describes keeps that layer's owner and mode, for ours covers it. */
-  private async adoptFromLower(path: string, components: readonly string[]): Promise<void> {
-    if (!this.keepsOwners) return;
-    for (const lower of this.target.lowers) {
-      const info = await lstat(join(lower, ...components)).catch(() => undefined);
-      if (info === undefined) continue;
-      if (info.isDirectory()) {
-        await chown(path, info.uid, info.gid);
-        await chmod(path, info.mode & PERMISSION_BITS);
-        this.directoryTimes.set(path, info.mtime);
+  private adoptFromLowers(lowers: readonly string[]): void {
+    for (const [path, components] of this.undescribed) {
+      for (const lower of lowers) {
+        const info = lowerDirectory(lower, components);
+        if (info === undefined) continue;
+        if (info.isDirectory()) {
+          chownSync(bytesOf(path), info.uid, info.gid);
+          chmodSync(bytesOf(path), info.mode & 0o7777);
+          this.directoryTimes.set(path, info.mtimeMs / 1000);
+        }
+        break;
       }
-      return;
     }
   }
 
-  private async applyWhiteout(parent: string, base: string, name: string): Promise<void> {
+  private applyWhiteout(parent: string, base: string, name: string): void {
     if (base === OPAQUE) {
-      if (this.target.layout === 'overlay') this.opaque.push(this.componentsOf(parent));
-      else throw unsafeEntry(name, 'marks a directory opaque, which a single extracted layer cannot express');
+      if (this.keepsOwners) this.whiteouts.hideAllBelow(parent);
+      else
+        throw unsafeEntry(
+          name,
+          'BAD_WHITEOUT',
+          'marks a directory opaque, which a single extracted layer cannot express',
+        );
       return;
     }
     // Names starting with ".wh..wh." are bookkeeping of aufs without meaning for others.
     if (base.startsWith('.wh..wh.')) return;
     const hidden = base.slice(WHITEOUT.length);
     if (hidden === '' || hidden === '.' || hidden === '..')
-      throw unsafeEntry(name, 'is a whiteout of nothing');
-    const path = join(parent, hidden);
-    if (this.target.layout === 'plain') await removeTree(path);
-    else this.whiteouts.push(path);
+      throw unsafeEntry(name, 'BAD_WHITEOUT', 'is a whiteout of nothing');
+    const path = `${parent}/${hidden}`;
+    if (this.keepsOwners) this.whiteouts.hide(path);
+    else this.removeTree(path, true);
   }
 
-  private componentsOf(path: string): string[] {
-    return path
-      .slice(this.target.root.length)
-      .split('/')
-      .filter((part) => part !== '');
-  }
-
-  /**
-   * Spells an opaque directory as one whiteout for each name it has below. Node cannot set the overlayfs attribute,
-   * and since a snapshot's parents never change, the list can never become too short.
-   */
-  private async hideLower(components: readonly string[]): Promise<void> {
-    for (const name of await this.namesBelow(components)) {
-      const own = await lstat(join(this.target.root, ...components, name)).catch(() => undefined);
-      // Two directories of one name would be merged, so what the lower one holds is hidden name by name as well.
-      if (own?.isDirectory() === true) await this.hideLower([...components, name]);
-      else if (own === undefined) this.whiteouts.push(join(this.target.root, ...components, name));
-    }
-  }
-
-  /** The names that the layers below show in a directory. */
-  private async namesBelow(components: readonly string[]): Promise<Set<string>> {
-    const shown = new Set<string>();
-    const hidden = new Set<string>();
-    for (const lower of this.target.lowers) {
-      const path = join(lower, ...components);
-      const info = await lstat(path).catch(() => undefined);
-      if (info === undefined) continue;
-      // Anything but a directory covers what is further below.
-      if (!info.isDirectory()) break;
-      for (const name of await readdir(path)) {
-        if (isWhiteout(await lstat(join(path, name)))) hidden.add(name);
-        else if (!hidden.has(name)) shown.add(name);
-      }
-    }
-    return shown;
-  }
-
-  private async makeWhiteouts(): Promise<void> {
-    let first: string | undefined;
-    for (const path of new Set(this.whiteouts)) {
-      const info = await lstat(path).catch(() => undefined);
-      // The layer deleted a name and then gave it anew: the new entry covers the lower one by itself, unless both are
-      // directories, which only an opaque mark (handled above) would separate.
-      if (info !== undefined) continue;
-      if (first === undefined) {
-        // Node has no mknod; further whiteouts are hard links to the first, as the kernel itself makes them.
-        await runOrThrow('mknod', ['--', path, 'c', '0', '0']);
-        first = path;
-      } else {
-        await link(first, path);
-      }
+  private collectXattrs(path: string, header: TarHeader): void {
+    for (const [name, value] of header.xattrs) {
+      if (ALLOWED_XATTR.test(name) && this.xattrs.length < MAX_XATTRS)
+        this.xattrs.push({ path, name, value });
+      else this.skippedXattrs += 1;
     }
   }
 }
 
-/** Whether a file is overlayfs's mark for a deleted name: a character device 0:0. */
-export function isWhiteout(info: { isCharacterDevice(): boolean; readonly rdev: number }): boolean {
-  return info.isCharacterDevice() && info.rdev === 0;
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+function isAtOrBelow(path: string, top: string): boolean {
+  return path === top || path.startsWith(`${top}/`);
+}
+
+function retain<T>(list: T[], keep: (each: T) => boolean): void {
+  const kept = list.filter(keep);
+  list.length = 0;
+  for (const each of kept) list.push(each);
 }

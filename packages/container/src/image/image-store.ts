@@ -13,8 +13,8 @@ import { type LoadOptions, loadArchive } from './archive-load.ts';
 import { type ArchiveTarget, saveArchive } from './archive-save.ts';
 import { ContentStore } from './content-store.ts';
 import { chainIds, type Digest, digestOf } from './digest.ts';
-import type { LayerLimits } from './extract-layer.ts';
 import { collectGarbage, type GarbageOptions, type GarbageReport } from './garbage.ts';
+import type { LayerLimits } from './layer-limits.ts';
 import { LeaseManager } from './leases.ts';
 import {
   type Descriptor,
@@ -236,16 +236,18 @@ export class ImageStore {
     const image = await this.inspect(reference);
     const diffIds = image.config.rootfs.diff_ids;
     const chain = chainIds(diffIds);
-    let parent: Digest | undefined;
-    for (const [index, layer] of image.manifest.layers.entries()) {
-      const chainId = chain[index];
-      const diffId = diffIds[index];
-      if (chainId === undefined || diffId === undefined) break;
-      await this.snapshots.applyLayer(this.content, layer, diffId, chainId, parent);
-      parent = chainId;
-    }
-    if (parent === undefined) throw new ContainerError('IMAGE_INVALID', `image ${reference} has no layers`);
-    return { image, top: parent };
+    const top = chain.at(-1);
+    if (top === undefined) throw new ContainerError('IMAGE_INVALID', `image ${reference} has no layers`);
+    const unpacked = image.manifest.layers.flatMap((layer, index) => {
+      const [chainId, diffId] = [chain[index], diffIds[index]];
+      if (chainId === undefined || diffId === undefined) return [];
+      return [this.snapshots.applyLayer(this.content, layer, diffId, chainId, chain[index - 1])];
+    });
+    // All have ended before we answer, so that nothing of a refused image is written any more.
+    const outcomes = await Promise.allSettled(unpacked);
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    return { image, top };
   }
 
   /**

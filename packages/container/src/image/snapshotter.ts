@@ -9,7 +9,7 @@ import { type Labels, mergeLabels, validateLabels } from './content-labels.ts';
 import type { ContentStore } from './content-store.ts';
 import type { Digest } from './digest.ts';
 import { diskUsage, type Usage } from './disk-usage.ts';
-import { DEFAULT_LAYER_LIMITS, type LayerLimits } from './extract-layer.ts';
+import { DEFAULT_LAYER_LIMITS, type LayerLimits } from './layer-limits.ts';
 import { LayerUnpacker } from './layer-unpacker.ts';
 import type { Descriptor } from './manifest.ts';
 import { type Mount, mountAll } from './mounts.ts';
@@ -160,7 +160,11 @@ export class Snapshotter {
     }
   }
 
-  /** Extracts one layer over `parent` unless it is here already. Two callers at once share the work. */
+  /**
+   * Extracts one layer over `parent` unless it is here already. Two callers at once share the work, and the layers of an
+   * image may be given all at once, bottom first: a parent that is still being extracted is waited for.
+   * Throws `UNSAFE_ARCHIVE`, `ARCHIVE_TOO_LARGE`, `ARCHIVE_INVALID`, `DIGEST_MISMATCH`, `NO_SPACE`; nothing is left behind.
+   */
   async applyLayer(
     content: ContentStore,
     layer: Descriptor,
@@ -168,10 +172,7 @@ export class Snapshotter {
     chainId: Digest,
     parent?: Digest,
   ): Promise<Snapshot> {
-    return await this.unpacker.unpack(content, chainId, async () => {
-      const below = parent === undefined ? [] : await this.layers(parent);
-      return { layer, diffId, chainId, below };
-    });
+    return await this.unpacker.unpack(content, { layer, diffId, chainId, parent });
   }
 
   /** A committed snapshot and those it stands on, top first. Throws `STORE_CORRUPT` when one is missing. */

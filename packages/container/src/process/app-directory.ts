@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { APP_DIRECTORY, APP_LAYER_ANNOTATION } from '../build/app-files.ts';
 import { ContainerError, diskError, errnoOf } from '../errors.ts';
 import { chainIds, digestHex } from '../image/digest.ts';
-import { DEFAULT_LAYER_LIMITS } from '../image/extract-layer.ts';
 import type { ImageStore } from '../image/image-store.ts';
+import { DEFAULT_LAYER_LIMITS } from '../image/layer-limits.ts';
 import type { ImageConfig } from '../image/manifest.ts';
 import { extractLayer } from '../image/stream-layer.ts';
 import { runOrThrow } from '../system/command.ts';
@@ -59,7 +59,7 @@ export async function appDirectory(
         await extractLayer(images.content, layer, diffId, {
           root: fs,
           layout: 'plain',
-          lowers: [],
+          lowers: async () => [],
           limits: DEFAULT_LAYER_LIMITS,
         });
       }
