@@ -4,6 +4,7 @@ import type {
   ArchiveStream,
   AttachOptions,
   AttachSession,
+  Clock,
   CommitOptions,
   ContainerId,
   ContainerProcess,
@@ -13,16 +14,18 @@ import type {
   TerminalSize,
 } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
+import { attachSession, type InputChannel } from './attach.ts';
 import { type ContainerDirectory, type Entry, isLive } from './container-directory.ts';
 import type { RuntimeDriver } from './driver.ts';
 import { notSupported } from './not-supported.ts';
 import { type ContainerRecord, publicState } from './record.ts';
 import { requireNextState, requireState } from './state-machine.ts';
 import type { Supervisor } from './supervisor.ts';
+import { validateSize } from './validate-exec.ts';
 
 /** What is said of a driver's optional verbs. */
 const DOING = {
-  attach: 'attach to',
+  input: 'write to standard input of',
   resize: 'resize the terminal of',
   top: 'list the processes of',
   statPath: 'look into',
@@ -38,10 +41,12 @@ type Ability = keyof typeof DOING;
 export abstract class DrivenVerbs {
   readonly name: string;
   protected readonly driver: RuntimeDriver;
+  protected readonly clock: Clock;
   protected readonly supervisor: Supervisor;
   protected readonly containers: ContainerDirectory;
 
-  protected constructor(driver: RuntimeDriver, supervisor: Supervisor) {
+  protected constructor(driver: RuntimeDriver, supervisor: Supervisor, clock: Clock) {
+    this.clock = clock;
     this.name = driver.name;
     this.driver = driver;
     this.supervisor = supervisor;
@@ -49,16 +54,49 @@ export abstract class DrivenVerbs {
   }
 
   async attach(id: ContainerId, options: AttachOptions = {}): Promise<AttachSession> {
-    const { record } = this.find(id);
-    const attach = this.able(record, 'attach');
+    const entry = this.find(id);
+    const { record } = entry;
     options.signal?.throwIfAborted();
     requireState(record.name, publicState(record), 'attach to', ['created', 'running', 'paused']);
-    return await attach(record, options);
+    const input = options.stdin === true ? await this.inputOf(record) : undefined;
+    return await attachSession(
+      {
+        name: record.name,
+        logPath: this.containers.logPath(record.id),
+        clock: this.clock,
+        hasEnded: () => this.hasEnded(entry),
+        ...(input === undefined ? {} : { input }),
+      },
+      options,
+    );
+  }
+
+  private async inputOf(record: ContainerRecord): Promise<InputChannel> {
+    const input = this.able(record, 'input');
+    if (record.spec.openStdin === true || record.spec.tty === true) return await input(record);
+    throw new ContainerError(
+      'INVALID_ARGUMENT',
+      `cannot write to standard input of container "${record.name}": it was closed from the start`,
+      { hint: 'create it with "openStdin" or "tty"' },
+    );
+  }
+
+  /** Whether nothing more will be written to its log. */
+  protected hasEnded({ record }: Entry): boolean {
+    return this.supervisor.closed || !isLive(record) || this.containers.byId(record.id) === undefined;
   }
 
   async resize(id: ContainerId, size: TerminalSize): Promise<void> {
     const { record } = this.find(id);
     const resize = this.able(record, 'resize');
+    validateSize(size, `resize the terminal of container "${record.name}"`);
+    if (record.spec.tty !== true) {
+      throw new ContainerError(
+        'INVALID_ARGUMENT',
+        `cannot resize the terminal of container "${record.name}": it has none`,
+        { hint: 'create it with "tty"' },
+      );
+    }
     requireState(record.name, publicState(record), 'resize', ['created', 'running', 'paused']);
     await resize(record, size);
   }

@@ -2,8 +2,6 @@
 
 import type {
   ArchiveStream,
-  AttachOptions,
-  AttachSession,
   CommitOptions,
   ContainerHealthCheck,
   ContainerId,
@@ -22,6 +20,7 @@ import type {
   TerminalSize,
 } from '@heptad/core';
 import type { ProcessIdentity } from '../system/processes.ts';
+import type { InputChannel } from './attach.ts';
 import type { ContainerRecord } from './record.ts';
 
 /** What preparing a container settled. */
@@ -90,7 +89,8 @@ export interface RuntimeDriver {
   sweep(known: ReadonlySet<ContainerId>): Promise<string[]>;
   // What not every driver has; without it the lifecycle answers NOT_SUPPORTED. The streams of files go on whatever
   // happens to the container after the promise.
-  attach?(record: ContainerRecord, options: AttachOptions): Promise<AttachSession>;
+  /** The way into standard input; what is written before the start waits for it. */
+  input?(record: ContainerRecord): Promise<InputChannel>;
   resize?(record: ContainerRecord, size: TerminalSize): Promise<void>;
   top?(record: ContainerRecord): Promise<ContainerProcess[]>;
   statPath?(record: ContainerRecord, path: string): Promise<FileStat>;

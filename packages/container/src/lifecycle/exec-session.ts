@@ -2,13 +2,17 @@
 
 import type { ChildProcess } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
-import type { Clock, ExecOptions, ExecSession } from '@heptad/core';
+import type { Clock, ExecOptions, ExecSession, TerminalSize } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
+import { validateSize } from './validate-exec.ts';
 
 /** What the driver knows of the command it started. */
 export interface ExecChild {
   readonly id: string;
-  readonly child: ChildProcess & { readonly stdout: Readable; readonly stderr: Readable };
+  /** Without streams when it is detached. */
+  readonly child: ChildProcess;
+  /** Of the command, as far as it is known. */
+  readonly pid: () => number | undefined;
   readonly clock: Clock;
   /** Kills the command and everything it started. */
   readonly killTree: () => Promise<void>;
@@ -18,6 +22,8 @@ export interface ExecChild {
   readonly startError?: (error: Error) => Error;
   /** Turns the end of the child into the command's exit code. */
   readonly exitCode: (code: number | null, signal: NodeJS.Signals | null) => number | Error;
+  /** Of one with a terminal. */
+  readonly resize?: (size: TerminalSize) => Promise<void>;
 }
 
 /** Wires streams, standard input, timeout and abort around a started command. */
@@ -57,8 +63,20 @@ export function execSession(exec: ExecChild, options: ExecOptions): ExecSession 
   });
   // A caller that only reads the streams must not bring the process down with an unhandled rejection.
   exit.catch(() => undefined);
-  const resize = (): Promise<void> => Promise.reject(noTerminal(options));
-  return { id: exec.id, stdout: bytes(child.stdout), stderr: bytes(child.stderr), exit, resize };
+  return {
+    id: exec.id,
+    get pid() {
+      return exec.pid();
+    },
+    stdout: bytes(child.stdout),
+    stderr: bytes(child.stderr),
+    exit,
+    resize: async (size) => {
+      if (exec.resize === undefined) throw noTerminal(options);
+      validateSize(size, `resize the terminal of ${options.command[0] ?? ''}`);
+      await exec.resize(size);
+    },
+  };
 }
 
 function noTerminal(options: ExecOptions): ContainerError {
@@ -101,8 +119,8 @@ function drained(target: Writable): Promise<void> {
   });
 }
 
-async function* bytes(stream: Readable): AsyncGenerator<Uint8Array> {
-  for await (const chunk of stream) {
+async function* bytes(stream: Readable | null): AsyncGenerator<Uint8Array> {
+  for await (const chunk of stream ?? []) {
     if (chunk instanceof Uint8Array) yield chunk;
   }
 }

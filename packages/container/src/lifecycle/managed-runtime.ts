@@ -19,7 +19,6 @@ import type {
   ResourceLimits,
   RuntimeProbe,
 } from '@heptad/core';
-import { ContainerError } from '../errors.ts';
 import { isAlive } from '../system/processes.ts';
 import { isLive } from './container-directory.ts';
 import { DrivenVerbs } from './driven-verbs.ts';
@@ -32,6 +31,7 @@ import { signalNumber } from './signals.ts';
 import { requireSupported } from './spec-support.ts';
 import { requireNextState, requireState } from './state-machine.ts';
 import { Supervisor } from './supervisor.ts';
+import { validateExec } from './validate-exec.ts';
 import { validateHosts, validateLimits, validateName, validateSpec } from './validate-spec.ts';
 
 /** Where a runtime keeps its containers, and the ports of the world. */
@@ -47,12 +47,10 @@ const SIGKILL = 9;
 
 /** {@link ContainerRuntime} over a {@link RuntimeDriver}. `OciRuntime` and `ProcessRuntime` are this with their driver. */
 export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
-  private readonly clock: Clock;
   private readonly random: Random;
 
   protected constructor(driver: RuntimeDriver, options: ManagedRuntimeOptions, home: OpenedHome) {
-    super(driver, new Supervisor(driver, options, home));
-    this.clock = options.clock;
+    super(driver, new Supervisor(driver, options, home), options.clock);
     this.random = options.random;
   }
 
@@ -164,12 +162,9 @@ export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
 
   async exec(id: ContainerId, options: ExecOptions): Promise<ExecSession> {
     const { record } = this.find(id);
-    if (options.command.length === 0) {
-      throw new ContainerError(
-        'INVALID_ARGUMENT',
-        `cannot exec in container "${record.name}": the command is empty`,
-      );
-    }
+    validateExec(options, `exec in container "${record.name}"`);
+    if (options.tty !== undefined && options.tty !== false && !this.driver.capabilities.tty)
+      throw notSupported(this.name, `exec with a terminal in container "${record.name}"`);
     options.signal?.throwIfAborted();
     requireState(record.name, publicState(record), 'exec in', ['running']);
     const execId = this.random.uuid(this.clock.now());
@@ -203,9 +198,7 @@ export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
 
   async *logs(id: ContainerId, options: LogOptions = {}): AsyncIterable<LogLine> {
     const entry = this.find(id);
-    const hasEnded = (): boolean =>
-      this.supervisor.closed || !isLive(entry.record) || this.containers.byId(entry.record.id) === undefined;
-    yield* readLog(this.containers.logPath(entry.record.id), this.clock, hasEnded, options);
+    yield* readLog(this.containers.logPath(entry.record.id), this.clock, () => this.hasEnded(entry), options);
   }
 
   async wait(

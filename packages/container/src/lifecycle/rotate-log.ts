@@ -3,7 +3,7 @@
 import { rename, stat, unlink } from 'node:fs/promises';
 import type { ContainerSpec } from '@heptad/core';
 import { errnoOf } from '../errors.ts';
-import { rotatedLog } from './log-reader.ts';
+import { rotatedLog } from './log-chunks.ts';
 
 /** How much log is kept. */
 export interface LogBounds {

@@ -16,7 +16,8 @@ import { identify } from '../system/processes.ts';
 import { type CgroupLayout, containerCgroup } from './cgroup.ts';
 import { createWithConmon } from './conmon.ts';
 import { resolveDevices } from './devices.ts';
-import { commandLine, generateSpec } from './generate-spec.ts';
+import { type BindMount, commandLine, generateSpec } from './generate-spec.ts';
+import { INIT_TARGET } from './helpers.ts';
 import { hostMounts, hostsText, rewriteInPlace, writeIdentityFiles, writeSecrets } from './host-files.ts';
 import { requireIoWeight } from './io-limits.ts';
 import { boundAllContainers } from './parent-cgroup.ts';
@@ -41,6 +42,8 @@ export interface AssemblyOptions {
   readonly clock: Clock;
   readonly layout: CgroupLayout;
   readonly runtime: RuntimeCommand;
+  /** Path of the init for containers that ask for one. */
+  readonly init: string | undefined;
 }
 
 /** Parent of all our cgroups. At the root of the hierarchies, so that stopping our own service does not stop containers. */
@@ -186,7 +189,7 @@ export class Assembler {
       cgroupsPath: containerCgroup(CGROUP_PARENT, id),
       cgroupVersion: this.options.layout.version,
       ...(network === 'none' ? {} : { networkNamespace: network }),
-      binds: [...identity, ...mounts, ...secrets],
+      binds: [...identity, ...mounts, ...secrets, ...this.initBind(spec)],
       ownLimits,
       thermalThrottlePaths: thermal,
       devices,
@@ -195,6 +198,11 @@ export class Assembler {
     // Holds the values of secret environment variables; the directory is its owner's only, and so is the file.
     await writeFile(join(paths.bundle, 'config.json'), JSON.stringify(config), { mode: 0o600 });
     return config.process;
+  }
+
+  private initBind({ init }: ContainerSpec): BindMount[] {
+    const source = this.options.init;
+    return init === true && source !== undefined ? [{ source, target: INIT_TARGET, readOnly: true }] : [];
   }
 
   private async createInit(record: ContainerRecord): Promise<number> {
@@ -213,6 +221,7 @@ export class Assembler {
       logPath: paths.log,
       // Above what we rotate at, so that it only ever matters while we are dead.
       logMaxBytes: bounds.maxBytes * (bounds.maxFiles + 1),
+      stdin: record.spec.tty === true ? 'terminal' : record.spec.openStdin === true ? 'open' : 'closed',
       clock: this.options.clock,
     });
   }

@@ -27,6 +27,8 @@ export interface ConmonOptions {
   readonly logPath: string;
   /** conmon starts the log anew at this size: the last bound of a log that nobody rotates because we are dead. */
   readonly logMaxBytes: number;
+  /** `terminal`: the process gets one; `open`: its standard input waits for clients; `closed`: /dev/null. */
+  readonly stdin: 'terminal' | 'open' | 'closed';
   readonly clock: Clock;
 }
 
@@ -98,6 +100,8 @@ function conmonArguments(options: ConmonOptions): string[] {
     '--persist-dir',
     options.persistDirectory,
     '--full-attach',
+    ...(options.stdin === 'terminal' ? ['-t'] : []),
+    ...(options.stdin === 'open' ? ['-i'] : []),
     '-l',
     `k8s-file:${options.logPath}`,
     '--log-size-max',

@@ -1,9 +1,11 @@
 // Runs a program in a running container: the runtime's own exec with pipes, in a cgroup of its own so that all of it can be killed.
 
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock, ExecOptions, ExecSession } from '@heptad/core';
+import { Writable } from 'node:stream';
+import type { Clock, ExecOptions, ExecSession, TerminalSize } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { execSession } from '../lifecycle/exec-session.ts';
 import { requireWorkingDirectory } from '../lifecycle/kernel-paths.ts';
@@ -12,6 +14,7 @@ import { TOOL_PATH } from '../system/command.ts';
 import { identify, signalProcess } from '../system/processes.ts';
 import { type CgroupLayout, cgroupDirectory, cgroupPids, removeCgroup } from './cgroup.ts';
 import { runtimeError } from './conmon.ts';
+import { PERL, TERMINAL_RELAY } from './relays.ts';
 import type { RuntimeCommand } from './runtime-command.ts';
 import type { OciSpec } from './spec.ts';
 import { resolveUser } from './user.ts';
@@ -30,6 +33,7 @@ export interface ExecContext {
 const MAX_KILL_ROUNDS = 1_000;
 // The controller whose sub-cgroup marks the processes of an exec on cgroup v1; every v1 machine has it.
 const MARK_CONTROLLER = 'pids';
+const DEFAULT_SIZE: TerminalSize = { columns: 80, rows: 24 };
 
 /** Starts the command. Throws `EXEC_FAILED` when the runtime cannot. */
 export async function ociExec(
@@ -52,17 +56,14 @@ export async function ociExec(
     await writeFile(join(directory, 'process.json'), JSON.stringify(await processOf(context, options)), {
       mode: 0o600,
     });
-    const child = spawn(context.runtime.program, execArguments(context, record, name, directory), {
-      cwd: context.bundle,
-      env: { PATH: TOOL_PATH },
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
+    const child = spawnExec(context, options, execArguments(context, record, name, directory));
     const log = join(directory, 'runtime.log');
     let failure: string | undefined;
     return execSession(
       {
         id,
         child,
+        pid: () => pidIn(join(directory, 'pid')),
         clock: context.clock,
         killTree: () => killAll(cgroup, context.clock),
         cleanUp: async () => {
@@ -70,6 +71,7 @@ export async function ociExec(
           await cleanUp();
         },
         exitCode: (code, signal) => exitCodeOf(record, options, failure, code, signal),
+        ...(terminalSize(options) === undefined ? {} : { resize: (size) => resize(child, size) }),
       },
       options,
     );
@@ -77,6 +79,51 @@ export async function ociExec(
     await cleanUp();
     throw error;
   }
+}
+
+/** What the runtime wrote about who the command is; nothing before and after its life. */
+function pidIn(path: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(path, 'utf8'));
+    return pid > 0 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The size of the terminal it gets; undefined: none. */
+function terminalSize({ tty }: ExecOptions): TerminalSize | undefined {
+  if (tty === undefined || tty === false) return undefined;
+  return tty === true ? DEFAULT_SIZE : tty;
+}
+
+function spawnExec(context: ExecContext, options: ExecOptions, args: readonly string[]): ChildProcess {
+  const size = terminalSize(options);
+  const command = [context.runtime.program, ...args];
+  const relay =
+    size === undefined ? [] : [PERL, '-e', TERMINAL_RELAY, String(size.rows), String(size.columns)];
+  const [program = '', ...rest] = [...relay, ...command];
+  const detached = options.detach === true;
+  const child = spawn(program, rest, {
+    cwd: context.bundle,
+    env: { PATH: TOOL_PATH },
+    // One that is detached must not end with our terminal or our process group.
+    detached,
+    stdio: detached
+      ? ['ignore', 'ignore', 'ignore']
+      : ['pipe', 'pipe', 'pipe', ...(size ? (['pipe'] as const) : [])],
+  });
+  if (detached) child.unref();
+  return child;
+}
+
+function resize(child: ChildProcess, size: TerminalSize): Promise<void> {
+  const control = child.stdio[3];
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  if (!(control instanceof Writable) || control.destroyed) {
+    reject(new ContainerError('INVALID_ARGUMENT', 'cannot resize the terminal: the command has ended'));
+  } else control.write(`${size.rows} ${size.columns}\n`, (error) => (error ? reject(error) : resolve()));
+  return promise;
 }
 
 function execArguments(
@@ -97,6 +144,8 @@ function execArguments(
     mark,
     '--process',
     join(directory, 'process.json'),
+    '--pid-file',
+    join(directory, 'pid'),
     record.id,
   ];
 }
@@ -105,16 +154,20 @@ async function processOf(context: ExecContext, options: ExecOptions): Promise<Oc
   // The container's own process is the model: same capabilities, limits and environment. We wrote this file ourselves.
   const config = JSON.parse(await readFile(join(context.bundle, 'config.json'), 'utf8')) as OciSpec;
   if (options.workingDirectory !== undefined) requireWorkingDirectory(options.workingDirectory, 'exec');
+  const hasTerminal = terminalSize(options) !== undefined;
   const added = Object.entries(options.environment ?? {}).map(([key, value]) => `${key}=${value}`);
   const overridden = new Set(Object.keys(options.environment ?? {}));
+  const knowsTerminal = overridden.has('TERM') || config.process.env.some((line) => line.startsWith('TERM='));
   const base = {
     ...config.process,
     args: options.command,
     env: [
       ...config.process.env.filter((line) => !overridden.has(line.slice(0, line.indexOf('=')))),
+      ...(hasTerminal && !knowsTerminal ? ['TERM=xterm'] : []),
       ...added,
     ],
     cwd: options.workingDirectory ?? config.process.cwd,
+    terminal: hasTerminal,
   };
   if (options.user === undefined) return base;
   const { uid, gid, additionalGids } = await resolveUser(context.rootfs, options.user);

@@ -6,6 +6,7 @@ import type { ImageConfig } from '../image/manifest.ts';
 import { requireWorkingDirectory } from '../lifecycle/kernel-paths.ts';
 import { effectiveCapabilities } from './capabilities.ts';
 import { deviceRules, type ResolvedDevice } from './devices.ts';
+import { INIT_TARGET } from './helpers.ts';
 import { MASKED_PATHS, READ_ONLY_PATHS } from './protected-paths.ts';
 import { limitResources, type ResolvedThrottle } from './resources.ts';
 import { type OwnLimits, rlimitsOf } from './rlimits.ts';
@@ -137,10 +138,14 @@ function processOf(inputs: SpecInputs): OciProcess {
   const cwd = spec.workingDirectory ?? (image.WorkingDir || '/');
   requireWorkingDirectory(cwd, `create container "${spec.name}"`);
   return {
-    terminal: false,
+    terminal: spec.tty ?? false,
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
-    args: commandLine(spec, image),
-    env: environmentOf(spec, image, { HOME: user.home, HOSTNAME: spec.hostname ?? inputs.id.slice(0, 12) }),
+    args: [...(spec.init === true ? [INIT_TARGET, '--'] : []), ...commandLine(spec, image)],
+    env: environmentOf(spec, image, {
+      HOME: user.home,
+      HOSTNAME: spec.hostname ?? inputs.id.slice(0, 12),
+      ...(spec.tty === true ? { TERM: 'xterm' } : {}),
+    }),
     cwd,
     capabilities: {
       bounding: capabilities,

@@ -12,11 +12,12 @@ import type {
   ResourceLimits,
   RuntimeCapabilities,
   RuntimeProbe,
+  TerminalSize,
 } from '@heptad/core';
 import { errorMessage } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
+import type { InputChannel } from '../lifecycle/attach.ts';
 import type { Observation, PreparedContainer, RuntimeDriver } from '../lifecycle/driver.ts';
-import { notSupported } from '../lifecycle/not-supported.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds, rotateLog } from '../lifecycle/rotate-log.ts';
 import { ensureDirectory, readTextIfAny } from '../system/files.ts';
@@ -26,15 +27,18 @@ import { type CgroupLayout, cgroupDirectory, cgroupPids, containerCgroup } from 
 import { oomKills, parseNetworkUsage, readUsage } from './cgroup-stats.ts';
 import { reopenLog } from './conmon.ts';
 import { ociExec } from './exec.ts';
+import { findHelpers, type Helpers } from './helpers.ts';
+import { Inputs } from './input.ts';
 import { requireIoWeight, writeThrottles } from './io-limits.ts';
 import { containerPaths } from './paths.ts';
 import type { OciProbe } from './probe.ts';
 import { Releaser } from './release.ts';
 import { limitResources, resolveThrottles } from './resources.ts';
 import { RuntimeCommand } from './runtime-command.ts';
+import { resizeTerminal } from './terminal.ts';
 
 /** What the driver works with. */
-export interface OciDriverOptions extends Omit<AssemblyOptions, 'layout' | 'runtime'> {
+export interface OciDriverOptions extends Omit<AssemblyOptions, 'layout' | 'runtime' | 'init'> {
   /** A probe that found a runtime. */
   readonly probe: OciProbe & { readonly runtime: string; readonly layout: CgroupLayout };
 }
@@ -46,7 +50,7 @@ const CAPABILITIES: RuntimeCapabilities = {
   limits: true,
   networks: true,
   images: true,
-  attach: false,
+  attach: true,
   stdin: false,
   tty: false,
   update: true,
@@ -67,17 +71,27 @@ const FREEZE_RETRY_MS = 50;
 /** See {@link RuntimeDriver}. */
 export class OciDriver implements RuntimeDriver {
   readonly name = 'oci';
-  readonly capabilities: RuntimeCapabilities = CAPABILITIES;
+  readonly capabilities: RuntimeCapabilities;
+  private readonly helpers: Helpers;
   private readonly found: OciProbe;
   private readonly options: AssemblyOptions;
   private readonly assembler: Assembler;
   private readonly releaser: Releaser;
+  private readonly inputs = new Inputs();
   private readonly exits: string;
 
-  private constructor({ probe, ...options }: OciDriverOptions) {
+  private constructor({ probe, ...options }: OciDriverOptions, helpers: Helpers) {
+    this.helpers = helpers;
+    this.capabilities = {
+      ...CAPABILITIES,
+      stdin: helpers.relays,
+      tty: helpers.relays,
+      init: helpers.init !== undefined,
+    };
     this.found = probe;
     this.options = {
       ...options,
+      init: helpers.init,
       layout: probe.layout,
       runtime: new RuntimeCommand(probe.runtime, options.home, options.clock),
     };
@@ -88,7 +102,7 @@ export class OciDriver implements RuntimeDriver {
 
   /** Makes the driver's directories. */
   static async open(options: OciDriverOptions): Promise<OciDriver> {
-    const driver = new OciDriver(options);
+    const driver = new OciDriver(options, await findHelpers());
     await ensureDirectory(driver.exits);
     await ensureDirectory(driver.options.runtime.state);
     return driver;
@@ -100,8 +114,8 @@ export class OciDriver implements RuntimeDriver {
     return {
       ok,
       version: `${runtime} ${version}, conmon ${conmonVersion}`,
-      capabilities: CAPABILITIES,
-      reasons: [...this.found.reasons, ...missing.flat()],
+      capabilities: this.capabilities,
+      reasons: [...this.found.reasons, ...this.helpers.reasons, ...missing.flat()],
     };
   }
 
@@ -167,8 +181,6 @@ export class OciDriver implements RuntimeDriver {
   }
 
   async exec(record: ContainerRecord, options: ExecOptions, id: string): Promise<ExecSession> {
-    if (options.tty !== undefined || options.detach === true)
-      throw notSupported(this.name, `exec with a terminal or detached in container "${record.name}"`);
     const { rootfs, bundle } = containerPaths(this.options.home, record.id);
     const { runtime, layout, clock } = this.options;
     const place = { rootfs, bundle, layout, cgroupsPath: containerCgroup(CGROUP_PARENT, record.id) };
@@ -182,6 +194,14 @@ export class OciDriver implements RuntimeDriver {
     ]);
     const { received, sent } = parseNetworkUsage(network ?? '');
     return { at: this.options.clock.now(), ...usage, networkReceivedBytes: received, networkSentBytes: sent };
+  }
+
+  async input(record: ContainerRecord): Promise<InputChannel> {
+    return await this.inputs.open(record, containerPaths(this.options.home, record.id));
+  }
+
+  async resize(record: ContainerRecord, size: TerminalSize): Promise<void> {
+    await resizeTerminal(containerPaths(this.options.home, record.id).bundle, size);
   }
 
   async setHosts(record: ContainerRecord): Promise<void> {

@@ -4,8 +4,8 @@ import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@heptad/core';
 import { errnoOf } from '../errors.ts';
+import { rotatedLog } from '../lifecycle/log-chunks.ts';
 import { formatLogRecord, type LogRecord } from '../lifecycle/log-format.ts';
-import { rotatedLog } from '../lifecycle/log-reader.ts';
 import { type LogBounds, rotateLog } from '../lifecycle/rotate-log.ts';
 import { run } from '../system/command.ts';
 import { Mutex } from '../system/mutex.ts';
@@ -14,6 +14,12 @@ const STREAMS = ['stdout', 'stderr'] as const;
 type Stream = (typeof STREAMS)[number];
 type Offsets = Record<Stream, number>;
 
+/** A record whose text is kept as the bytes it was written in. */
+interface RawRecord extends LogRecord {
+  readonly bytes: Buffer;
+}
+
+const NEWLINE = Buffer.of(0x0a);
 const CHUNK_BYTES = 256 * 1024;
 // A line longer than this is stored in parts, as other runtimes do, so that a stream without newlines moves on.
 const MAX_RECORD_BYTES = 16 * 1024;
@@ -78,14 +84,15 @@ export class LogCollector {
     }
   }
 
-  private async append(records: readonly LogRecord[], offsets: Offsets): Promise<void> {
-    const lines = records.map((record) => `${formatLogRecord(record)}\n`).join('');
+  private async append(records: readonly RawRecord[], offsets: Offsets): Promise<void> {
+    const lines = records.flatMap((record) => [Buffer.from(formatLogRecord(record)), record.bytes, NEWLINE]);
     const rotated = await rotateLog(this.log, this.bounds);
     // A fresh file starts with a marker too, so that its predecessors may go.
     const head = rotated ? `# ${(this.offsets ?? offsets).stdout} ${(this.offsets ?? offsets).stderr}\n` : '';
     const file = await open(this.log, 'a', 0o600);
     try {
-      await file.appendFile(`${head}${lines}# ${offsets.stdout} ${offsets.stderr}\n`);
+      const marker = Buffer.from(`# ${offsets.stdout} ${offsets.stderr}\n`);
+      await file.appendFile(Buffer.concat([Buffer.from(head), ...lines, marker]));
     } finally {
       await file.close();
     }
@@ -122,8 +129,8 @@ export function splitRecords(
   stream: Stream,
   at: number,
   final: boolean,
-): { records: LogRecord[]; consumed: number } {
-  const records: LogRecord[] = [];
+): { records: RawRecord[]; consumed: number } {
+  const records: RawRecord[] = [];
   let start = 0;
   while (start < bytes.length) {
     const newline = bytes.indexOf(0x0a, start);
@@ -131,10 +138,10 @@ export function splitRecords(
     if (newline < 0 && end - start < MAX_RECORD_BYTES && !final) break;
     if (end - start > MAX_RECORD_BYTES) {
       const cut = characterBoundary(bytes, start + MAX_RECORD_BYTES);
-      records.push({ at, stream, partial: true, text: bytes.toString('utf8', start, cut) });
+      records.push({ at, stream, partial: true, text: '', bytes: bytes.subarray(start, cut) });
       start = cut;
     } else {
-      records.push({ at, stream, partial: newline < 0 && !final, text: bytes.toString('utf8', start, end) });
+      records.push({ at, stream, partial: newline < 0, text: '', bytes: bytes.subarray(start, end) });
       start = end + (newline < 0 ? 0 : 1);
     }
   }

@@ -36,7 +36,7 @@ const CAPABILITIES: RuntimeCapabilities = {
   limits: false,
   networks: false,
   images: true,
-  attach: false,
+  attach: true,
   stdin: false,
   tty: false,
   update: false,
@@ -170,8 +170,6 @@ export class ProcessDriver implements RuntimeDriver {
 
   async exec(record: ContainerRecord, options: ExecOptions, id: string): Promise<ExecSession> {
     if (options.user !== undefined) throw notSupported('choose a user in', record);
-    if (options.tty !== undefined || options.detach === true)
-      throw notSupported('exec with a terminal or detached in', record);
     const plan = await readPlan(this.options.home, record);
     const [program = '', ...args] = translateCommand(options.command, plan.mappings, this.options.nodeBinary);
     const child = spawn(program, args, {
@@ -181,12 +179,14 @@ export class ProcessDriver implements RuntimeDriver {
           : translate(options.workingDirectory, plan.mappings),
       env: { ...plan.environment, ...options.environment },
       detached: true,
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: options.detach === true ? 'ignore' : 'pipe',
     });
+    if (options.detach === true) child.unref();
     return execSession(
       {
         id,
         child,
+        pid: () => child.pid,
         clock: this.options.clock,
         killTree: async () => {
           if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');

@@ -8,6 +8,7 @@ import { lifecycleCases } from './container-runtime/lifecycle.ts';
 import { recoveryCases } from './container-runtime/recovery.ts';
 import { restartCases } from './container-runtime/restarts.ts';
 import { signalCases } from './container-runtime/signals.ts';
+import { terminalAndAttachCases } from './container-runtime/terminals.ts';
 import type { ConformanceCase } from './suite.ts';
 
 /** What the suite needs beside a fresh runtime that has no containers yet. */
@@ -40,4 +41,5 @@ export const containerRuntimeConformance: readonly ConformanceCase<ContainerRunt
   ...eventCases,
   ...recoveryCases,
   ...restartCases,
+  ...terminalAndAttachCases,
 ];
