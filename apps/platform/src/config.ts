@@ -1,8 +1,9 @@
 // Where the platform keeps its things and which addresses it uses, from flags and environment.
 
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { invalidArgument, parseBytes } from '@heptad/core';
+import type { CenterFiles } from './centers/settings.ts';
 
 /** Everything that differs between two platforms on one machine. */
 export interface PlatformConfig {
@@ -20,6 +21,8 @@ export interface PlatformConfig {
   /** Port of the agent's own API (logs, exec, stats) on `host`. */
   readonly agentPort: number;
   readonly storage: { readonly nodes: number; readonly basePort: number; readonly capacityBytes: number };
+  /** Where this platform is one of several centres. */
+  readonly centers?: CenterFiles;
   readonly network: {
     readonly bridge: string;
     readonly subnet: string;
@@ -114,6 +117,18 @@ function requirePorts(name: string, last: number): void {
   );
 }
 
+function centerFiles(environment: NodeJS.ProcessEnv): CenterFiles | undefined {
+  const { HEPTAD_CENTERS: given, HEPTAD_CENTER: self, HEPTAD_CENTERS_SECRET_FILE: secretFile } = environment;
+  if (!given && !self) return undefined;
+  if (!given || !self)
+    throw invalidArgument(
+      `environment variable ${given ? 'HEPTAD_CENTER' : 'HEPTAD_CENTERS'} is not set, but ${given ? 'HEPTAD_CENTERS' : 'HEPTAD_CENTER'} is`,
+      'HEPTAD_CENTERS names the file that lists all centres, HEPTAD_CENTER which of them this is',
+    );
+  const file = resolve(given);
+  return { file, self, secretFile: resolve(secretFile || join(dirname(file), 'centers.secret')) };
+}
+
 function runtimeChoice(text: string | undefined): PlatformConfig['runtime'] {
   if (text === undefined || text === '') return 'auto';
   if (text === 'auto' || text === 'oci' || text === 'process') return text;
@@ -138,13 +153,15 @@ export function configFromEnvironment(environment: NodeJS.ProcessEnv = process.e
     environment.HEPTAD_STORAGE_PORT ? 'HEPTAD_STORAGE_PORT' : 'HEPTAD_PORT',
     storage.basePort + storage.nodes - 1,
   );
+  const centers = centerFiles(environment);
   return {
     home: defaultHome(environment),
     host: environment.HEPTAD_HOST || '127.0.0.1',
     port: base,
     otlpPort: port(environment, 'HEPTAD_OTLP_PORT', 4318),
     agentPort,
-    nodeName: environment.HEPTAD_NODE || 'node-1',
+    nodeName: environment.HEPTAD_NODE || (centers === undefined ? 'node-1' : `${centers.self}-1`),
+    ...(centers === undefined ? {} : { centers }),
     runtime: runtimeChoice(environment.HEPTAD_RUNTIME),
     storage,
     network: {
@@ -167,6 +184,13 @@ export function environmentOf(config: PlatformConfig): Record<string, string> {
     HEPTAD_AGENT_PORT: String(config.agentPort),
     HEPTAD_NODE: config.nodeName,
     HEPTAD_RUNTIME: config.runtime,
+    ...(config.centers === undefined
+      ? {}
+      : {
+          HEPTAD_CENTERS: config.centers.file,
+          HEPTAD_CENTER: config.centers.self,
+          HEPTAD_CENTERS_SECRET_FILE: config.centers.secretFile,
+        }),
     HEPTAD_STORAGE_PORT: String(config.storage.basePort),
     HEPTAD_STORAGE_NODE_COUNT: String(config.storage.nodes),
     HEPTAD_STORAGE_CAPACITY: String(config.storage.capacityBytes),

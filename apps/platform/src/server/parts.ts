@@ -8,7 +8,7 @@ import type { CloudNativeSecurity, Redactor } from '@heptad/security';
 import type { PlatformConfig } from '../config.ts';
 import type { AgentDirectory } from './agents.ts';
 import type { ChaosService } from './chaos.ts';
-import type { RecoveryService } from './recovery.ts';
+import type { Recovery } from './recovery.ts';
 import type { ResourceAccess } from './resources.ts';
 import type { StorageService } from './storage.ts';
 
@@ -26,7 +26,7 @@ export interface ServerParts {
   readonly meshClient: MeshClient;
   readonly agents: AgentDirectory;
   readonly chaos: ChaosService;
-  readonly dr: RecoveryService;
+  readonly recovery: Recovery;
   /** Signals that adaptive strategies read. */
   readonly signals: SignalSource;
   readonly redactor: Redactor;

@@ -3,6 +3,7 @@
 import { formatBytes, HeptadError, type ObjectStore, type StateStore } from '@heptad/core';
 import { DistributedStorage } from '@heptad/storage';
 import { z } from 'zod';
+import type { PlatformCenter } from '../centers/platform-center.ts';
 
 /** Key under which the agent says which storage nodes there are. */
 export const STORAGE_NODES_KEY = '/storage/nodes';
@@ -33,11 +34,15 @@ const PARTITIONS = 256;
 export class StorageService implements AsyncDisposable {
   readonly #store: StateStore;
   readonly #token: string;
+  readonly #center: PlatformCenter | undefined;
   #opened: DistributedStorage | undefined;
 
-  constructor(store: StateStore, token: string) {
+  /** `center`: where objects are kept alike at several centres, which has opened this machine's storage already. */
+  constructor(store: StateStore, token: string, center?: PlatformCenter) {
     this.#store = store;
     this.#token = token;
+    this.#center = center;
+    this.#opened = center?.ownStorage;
   }
 
   /** Learns the nodes; called at start and whenever the key changes. */
@@ -59,6 +64,7 @@ export class StorageService implements AsyncDisposable {
 
   /** Follows the key until the signal aborts. */
   async follow(signal: AbortSignal): Promise<void> {
+    if (this.#center !== undefined) return;
     await this.refresh();
     for await (const _changes of this.#store.watch({ prefix: STORAGE_NODES_KEY, signal }))
       await this.refresh();
@@ -66,7 +72,7 @@ export class StorageService implements AsyncDisposable {
 
   /** The object store. `UNAVAILABLE` before any storage node is known. */
   objects(): ObjectStore {
-    return this.#require();
+    return this.#center?.objects ?? this.#require();
   }
 
   #require(): DistributedStorage {
@@ -128,6 +134,6 @@ export class StorageService implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#opened?.close();
+    if (this.#center === undefined) await this.#opened?.close();
   }
 }

@@ -31,6 +31,15 @@ export function storageNodeIds(config: PlatformConfig): string[] {
   return Array.from({ length: config.storage.nodes }, (_, index) => `storage-${index + 1}`);
 }
 
+/** The storage nodes of this machine and where they listen: on the containers' bridge, or with plain processes on loopback. */
+export function storageNodesOf(config: PlatformConfig): { id: string; port: number; address: string }[] {
+  const host = config.runtime === 'process' ? '127.0.0.1' : config.network.gateway;
+  return storageNodeIds(config).map((id, index) => {
+    const port = config.storage.basePort + index;
+    return { id, port, address: `${host}:${port}` };
+  });
+}
+
 /** Every part that may have a pid file, in the order they should end. */
 export function partNames(config: PlatformConfig): string[] {
   return ['up', 'agent', 'proxy', ...storageNodeIds(config), 'server'];

@@ -42,6 +42,7 @@ const txnSchema = z.object({
   failure: z.array(opSchema).optional(),
   requestId: z.string().optional(),
 });
+const switchoverSchema = z.object({ to: z.string() });
 const objectSchema = z.object({
   bucket: z.string(),
   key: z.string(),
@@ -83,6 +84,7 @@ export function serveCenter(
     },
     txn: (message) => center.state.txn(parseTxn(message)),
     range: (message) => center.state.range(parseRange(message)),
+    switchover: async (message) => center.switchover(switchoverSchema.parse(message).to),
     status: async () => center.status(),
     explain: async () => center.explain(),
     events: async () => center.events,

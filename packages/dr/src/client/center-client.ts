@@ -32,6 +32,8 @@ export interface CenterClientOptions {
 
 /** Time between two rounds over the centres when none is primary. */
 const ROUND_MS = 50;
+/** Catching up and being elected take some seconds; longer than both may take together. */
+const SWITCHOVER_TIMEOUT_MS = 20_000;
 
 /**
  * A client of a {@link Topology}'s replicated state.
@@ -97,6 +99,22 @@ export class CenterClient {
     return (await this.range({ key }, signal)).kvs[0]?.value;
   }
 
+  /**
+   * Asks the primary to hand over to `to` by plan, losing nothing; resolves when `to` is primary. Errors: `NO_PRIMARY`, and those
+   * of `DisasterRecovery.switchover`.
+   */
+  async switchover(to: string, signal?: AbortSignal): Promise<void> {
+    await this.#ask(
+      'switchover',
+      { to },
+      {
+        repeatUnknown: false,
+        attemptTimeoutMs: SWITCHOVER_TIMEOUT_MS,
+        ...(signal === undefined ? {} : { signal }),
+      },
+    );
+  }
+
   /** Status of one centre. */
   async status(address: string): Promise<CenterStatus> {
     const timeoutMs = this.#attemptTimeoutMs;
@@ -106,7 +124,11 @@ export class CenterClient {
   async #ask(
     method: string,
     message: unknown,
-    options: { readonly repeatUnknown: boolean; readonly signal?: AbortSignal },
+    options: {
+      readonly repeatUnknown: boolean;
+      readonly attemptTimeoutMs?: number;
+      readonly signal?: AbortSignal;
+    },
   ): Promise<unknown> {
     const deadlineMs = this.#clock.monotonicMs() + this.#timeoutMs;
     const said = new Map<string, string>();
@@ -115,7 +137,7 @@ export class CenterClient {
         options.signal?.throwIfAborted();
         try {
           const answer = await this.#transport.call(address, method, message, {
-            timeoutMs: this.#attemptTimeoutMs,
+            timeoutMs: options.attemptTimeoutMs ?? this.#attemptTimeoutMs,
             ...(options.signal === undefined ? {} : { signal: options.signal }),
           });
           this.#primary = address;

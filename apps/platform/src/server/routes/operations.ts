@@ -1,4 +1,4 @@
-// /quota, /dr and /chaos: sizing, moving and testing.
+// /quota and /chaos: sizing and testing.
 
 import { z } from 'zod';
 import type { App } from '../app.ts';
@@ -12,7 +12,6 @@ export function operationRoutes(app: App, parts: ServerParts): void {
   const quotaWrite = { config: { access: { resource: 'quota', action: 'write' } } } as const;
   const chaosRead = { config: { access: { resource: 'chaos', action: 'read' } } } as const;
   const chaosExecute = { config: { access: { resource: 'chaos', action: 'execute' } } } as const;
-  const drRead = { config: { access: { resource: 'dr', action: 'read' } } } as const;
   const idParams = z.object({ id: z.string() });
 
   app.get('/api/v1/quota', { ...quotaRead, schema: { querystring: pageQuery } }, async (request) =>
@@ -41,9 +40,6 @@ export function operationRoutes(app: App, parts: ServerParts): void {
       };
     },
   );
-
-  app.get('/api/v1/dr/status', drRead, async () => parts.dr.status());
-  app.get('/api/v1/dr/explain', drRead, async () => ({ sentences: await parts.dr.explain() }));
 
   app.get('/api/v1/chaos/experiments', chaosRead, async () => ({ items: parts.chaos.list() }));
   app.post(
