@@ -7,6 +7,7 @@ import { formatBytes, HeptadError, type NodeResource, systemClock } from '@hepta
 import { openEngine } from './agent/clean-machine.ts';
 import { ApiClient } from './client/api-client.ts';
 import { type PlatformConfig, platformPaths } from './config.ts';
+import type { Standing } from './server/standby-server.ts';
 import { keeperOf, partNames } from './supervise/platform-processes.ts';
 import { identify, readPidFile, removePidFile, writePidFile } from './supervise/process-identity.ts';
 import { endProcess, type ProcessKeeper } from './supervise/process-keeper.ts';
@@ -21,6 +22,8 @@ export interface FirstAdmin {
 const SERVER_READY_MS = 30_000;
 /** The agent probes runtimes by running containers; storage and proxy start meanwhile. */
 const NODE_READY_MS = 60_000;
+/** Centres that are all there elect within some seconds; one that waits for others longer than this starts as a standby. */
+const STANDING_MS = 12_000;
 const POLL_MS = 100;
 /** The agent stops and removes all containers in this time when everything goes down. */
 const AGENT_STOP_MS = 60_000;
@@ -38,11 +41,19 @@ async function portIsFree(host: string, port: number): Promise<boolean> {
 export class LocalPlatform implements AsyncDisposable {
   readonly config: PlatformConfig;
   readonly client: ApiClient;
+  /** Set where another centre serves, or none yet: services are deployed there, and this one stands by. */
+  readonly standing: Standing | undefined;
   readonly #keepers: readonly ProcessKeeper[];
 
-  private constructor(config: PlatformConfig, client: ApiClient, keepers: readonly ProcessKeeper[]) {
+  private constructor(
+    config: PlatformConfig,
+    client: ApiClient,
+    standing: Standing | undefined,
+    keepers: readonly ProcessKeeper[],
+  ) {
     this.config = config;
     this.client = client;
+    this.standing = standing;
     this.#keepers = keepers;
   }
 
@@ -91,13 +102,16 @@ export class LocalPlatform implements AsyncDisposable {
       const server = keeperOf(config, 'server', ['server'], {}, onProgress);
       started.push(server);
       await server.start();
-      const client = await waitForServer(config, server);
+      const standing =
+        config.centers === undefined ? undefined : await waitForStanding(config, server, onProgress);
+      const client = standing === undefined ? await waitForServer(config, server) : await localClient(config);
       onProgress('starting the agent, its proxy and storage nodes…');
       const agent = keeperOf(config, 'agent', ['agent'], { HEPTAD_AGENT_CLEANUP: '1' }, onProgress);
       started.push(agent);
       await agent.start();
-      await waitForNode(config, client, agent);
-      return new LocalPlatform(config, client, started);
+      if (standing === undefined) await waitForNode(config, client, agent);
+      else await waitForAgent(config, agent);
+      return new LocalPlatform(config, client, standing, started);
     } catch (error) {
       for (const keeper of started.reverse()) await keeper.stop({ graceMs: AGENT_STOP_MS }).catch(() => {});
       throw error;
@@ -238,6 +252,51 @@ async function waitForServer(config: PlatformConfig, server: ProcessKeeper): Pro
       throw await failedStart(config, 'server', 'the server ended instead of starting');
     if (systemClock.monotonicMs() > deadline)
       throw await failedStart(config, 'server', `the server was not ready after ${SERVER_READY_MS / 1000} s`);
+    await systemClock.sleep(POLL_MS);
+  }
+}
+
+/** A client of this machine's server, as its administrator. */
+export async function localClient(config: PlatformConfig): Promise<ApiClient> {
+  const token = await localToken(config);
+  return new ApiClient({
+    server: `http://${config.host}:${config.port}`,
+    ...(token === undefined ? {} : { token }),
+  });
+}
+
+/** Waits until this centre is primary (undefined), or follows one, or it is clear that it waits for others. */
+async function waitForStanding(
+  config: PlatformConfig,
+  server: ProcessKeeper,
+  onProgress: (message: string) => void,
+): Promise<Standing | undefined> {
+  const client = new ApiClient({ server: `http://${config.host}:${config.port}` });
+  const begunMs = systemClock.monotonicMs();
+  let standing: Standing | undefined;
+  let told = '';
+  for (;;) {
+    standing = await client.json<Standing>('GET', '/healthz').catch(() => undefined);
+    if (standing?.role === 'primary') return undefined;
+    if (standing?.primary !== undefined && standing.primary !== config.centers?.self) return standing;
+    if (standing !== undefined && standing.message !== told) onProgress(`  ${standing.message}`);
+    told = standing?.message ?? told;
+    if (server.restarts > 0)
+      throw await failedStart(config, 'server', 'the server ended instead of starting');
+    const waitedMs = systemClock.monotonicMs() - begunMs;
+    if (standing !== undefined && waitedMs > STANDING_MS) return standing;
+    if (waitedMs > SERVER_READY_MS)
+      throw await failedStart(config, 'server', `the server was not ready after ${SERVER_READY_MS / 1000} s`);
+    await systemClock.sleep(POLL_MS);
+  }
+}
+
+async function waitForAgent(config: PlatformConfig, agent: ProcessKeeper): Promise<void> {
+  const deadline = systemClock.monotonicMs() + NODE_READY_MS;
+  while (!(await agentAnswers(config))) {
+    if (agent.restarts > 0) throw await failedStart(config, 'agent', 'the agent ended instead of starting');
+    if (systemClock.monotonicMs() > deadline)
+      throw await failedStart(config, 'agent', `the agent was not ready after ${NODE_READY_MS / 1000} s`);
     await systemClock.sleep(POLL_MS);
   }
 }

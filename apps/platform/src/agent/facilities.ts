@@ -12,8 +12,8 @@ export interface FacilityOptions {
   readonly server: string;
   /** The node's token. */
   readonly token: string;
-  readonly storageNodes: readonly string[];
-  readonly storageToken: string;
+  /** How workloads reach objects: the nodes themselves, or, at one of several centres, the server, which replicates. */
+  readonly storage: { readonly nodes: readonly string[]; readonly token: string } | 'server';
   /** Containers find the platform by name through the mesh; plain processes at its own address. */
   readonly isolated: boolean;
 }
@@ -26,7 +26,7 @@ const TOKEN_MODE = 0o444;
 /** The hooks of a node's agent. */
 export function facilityHooks(options: FacilityOptions): ContainerServices {
   const client = new ApiClient({ server: options.server, token: options.token });
-  const { isolated, config } = options;
+  const { isolated, config, storage } = options;
   const api = isolated ? `http://${SYSTEM_SERVICE}:${SYSTEM_PORTS.api}` : options.server;
   const otlp = isolated
     ? `http://${SYSTEM_SERVICE}:${SYSTEM_PORTS.otlp}`
@@ -39,8 +39,11 @@ export function facilityHooks(options: FacilityOptions): ContainerServices {
       environment.HEPTAD_SERVER = api;
       environment.HEPTAD_TOKEN_FILE = TOKEN_FILE;
       if (facilities.includes('storage')) {
-        environment.HEPTAD_STORAGE_NODES = options.storageNodes.join(',');
-        environment.HEPTAD_STORAGE_TOKEN_FILE = STORAGE_TOKEN_FILE;
+        if (storage === 'server') environment.HEPTAD_STORAGE_URL = `${api}/api/v1/storage`;
+        else {
+          environment.HEPTAD_STORAGE_NODES = storage.nodes.join(',');
+          environment.HEPTAD_STORAGE_TOKEN_FILE = STORAGE_TOKEN_FILE;
+        }
       }
       if (facilities.includes('telemetry')) environment.OTEL_EXPORTER_OTLP_ENDPOINT = otlp;
       return environment;
@@ -58,8 +61,8 @@ export function facilityHooks(options: FacilityOptions): ContainerServices {
         },
       );
       const files = [{ target: TOKEN_FILE, content: token, mode: TOKEN_MODE }];
-      if (facilities.includes('storage'))
-        files.push({ target: STORAGE_TOKEN_FILE, content: options.storageToken, mode: TOKEN_MODE });
+      if (facilities.includes('storage') && storage !== 'server')
+        files.push({ target: STORAGE_TOKEN_FILE, content: storage.token, mode: TOKEN_MODE });
       return { files };
     },
   };

@@ -1,33 +1,26 @@
-// This node's agent: opens the container engine, keeps proxy and storage nodes running, runs what is placed here.
+// This node's agent: opens the container engine, keeps storage nodes running, and does its duty while it has one.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, statfs } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
-import { type Clock, systemClock, systemRandom } from '@heptad/core';
-import { NodeAgent } from '@heptad/orchestrator';
-import type { RemoteStateStore } from '@heptad/storage/state';
+import { type Clock, systemClock } from '@heptad/core';
+import type { AgentNode } from '@heptad/orchestrator';
 import type { Logger } from 'pino';
-import { storageTokenPath } from '../cli/run/storage-node.ts';
 import { type PlatformConfig, platformPaths } from '../config.ts';
-import { agentKey } from '../server/agents.ts';
-import { STORAGE_NODES_KEY } from '../server/storage.ts';
-import { keeperOf, storageNodeIds } from '../supervise/platform-processes.ts';
-import type { ProcessKeeper } from '../supervise/process-keeper.ts';
+import type { NodeProcess } from '../supervise/node-process.ts';
+import { keeperOf, storageNodesOf } from '../supervise/platform-processes.ts';
 import { serveAgentApi } from './agent-api.ts';
-import { openEngine, removeAllContainers } from './clean-machine.ts';
-import { observeContainers } from './container-metrics.ts';
-import { facilityHooks } from './facilities.ts';
-import { forgetStale } from './forget-stale.ts';
-import { LogShipper } from './log-shipper.ts';
+import { openEngine } from './clean-machine.ts';
+import { beginDuty, clearDuty, type Duty } from './duty.ts';
+import { followCenter } from './follow-center.ts';
 
 /** What the agent needs. */
 export interface RunAgentOptions {
   readonly config: PlatformConfig;
   readonly server: string;
-  readonly token: string;
   readonly logger: Logger;
-  readonly store: RemoteStateStore;
-  readonly telemetry: { close(): Promise<void> };
+  /** Opens what a duty needs of the server: its token may come into being only when this centre is promoted. */
+  readonly openSurroundings: () => Promise<NodeProcess>;
   /** Take down containers, proxy, storage nodes and network at the end, instead of leaving them to serve. */
   readonly cleanUpAtEnd: boolean;
   readonly clock?: Clock;
@@ -39,12 +32,9 @@ const RESERVED_MEMORY_BYTES = 1024 ** 3;
 const RESERVED_STORAGE_SHARE = 0.1;
 /** Network capacity of a node that names none: a gigabit port. */
 const DEFAULT_NETWORK_MBPS = 1_000;
-const PROXY_STOP_MS = 10_000;
 const STORAGE_STOP_MS = 10_000;
 
-async function capacityOf(
-  home: string,
-): Promise<{ cpuMillis: number; memoryBytes: number; storageBytes: number; networkMbps: number }> {
+async function capacityOf(home: string): Promise<AgentNode['capacity']> {
   const { bavail, bsize } = await statfs(home);
   return {
     cpuMillis: availableParallelism() * 1000,
@@ -54,15 +44,13 @@ async function capacityOf(
   };
 }
 
-/** Starts the agent. Its API listens only once everything else runs. */
+/** Starts the agent. Its API listens only once everything else runs; at a standby centre that is without a duty. */
 export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposable> {
-  const { config, server, token, logger, store, cleanUpAtEnd } = options;
+  const { config, server, logger, openSurroundings, cleanUpAtEnd } = options;
   const clock = options.clock ?? systemClock;
   const paths = platformPaths(config.home);
   await mkdir(paths.engine, { recursive: true });
   await using opened = new AsyncDisposableStack();
-  opened.use(store);
-  opened.defer(() => options.telemetry.close());
 
   const engine = opened.use(await openEngine(config));
   const probe = await engine.probe();
@@ -70,80 +58,53 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
   for (const reason of probe.reasons) logger.warn(reason);
   if (isolated) await engine.ensureBridge();
 
-  const event = (message: string): void => logger.warn(message);
-  const address = isolated ? config.network.gateway : '127.0.0.1';
-  const storageNodes = storageNodeIds(config).map((id, index) => ({
-    id,
-    port: config.storage.basePort + index,
-    address: `${address}:${config.storage.basePort + index}`,
-  }));
-  const storageKeepers = storageNodes.map(({ id, port }) =>
-    keeperOf(config, id, ['storage-node', '--id', id, '--host', address, '--port', String(port)], {}, event),
+  const storageKeepers = storageNodesOf({ ...config, runtime: isolated ? 'oci' : 'process' }).map(
+    ({ id, port, address }) =>
+      keeperOf(
+        config,
+        id,
+        [
+          'storage-node',
+          '--id',
+          id,
+          '--host',
+          address.slice(0, address.lastIndexOf(':')),
+          '--port',
+          String(port),
+        ],
+        {},
+        (message) => logger.warn(message),
+      ),
   );
-  const proxyKeeper = keeperOf(
-    config,
-    'proxy',
-    ['proxy'],
-    { HEPTAD_ISOLATION: isolated ? 'container' : 'process' },
-    event,
-  );
-  const keepers: ProcessKeeper[] = [...storageKeepers, proxyKeeper];
-  await Promise.all(keepers.map((keeper) => keeper.start()));
+  await Promise.all(storageKeepers.map((keeper) => keeper.start()));
   opened.defer(async () => {
     if (!cleanUpAtEnd) {
-      for (const keeper of keepers) keeper.leave();
+      for (const keeper of storageKeepers) keeper.leave();
       return;
     }
-    await proxyKeeper.stop({ graceMs: PROXY_STOP_MS });
     await Promise.all(storageKeepers.map((keeper) => keeper.stop({ graceMs: STORAGE_STOP_MS })));
     await engine.network?.removeBridge();
   });
-  await store.txn({
-    compare: [],
-    success: [
-      {
-        op: 'put',
-        key: STORAGE_NODES_KEY,
-        value: JSON.stringify(storageNodes.map(({ id, address: at }) => ({ id, address: at }))),
-      },
-    ],
-  });
 
-  const storageToken = (await readFile(storageTokenPath(config.home), 'utf8')).trim();
-  const services = facilityHooks({
-    config,
-    server,
-    token,
-    storageNodes: storageNodes.map((node) => node.address),
-    storageToken,
-    isolated,
-  });
-  await forgetStale(store, engine.runtime, config.nodeName);
-  const agent = new NodeAgent({
-    store,
-    runtime: engine.runtime,
-    clock,
-    random: systemRandom,
-    node: {
-      name: config.nodeName,
-      address: config.host,
-      capacity: await capacityOf(config.home),
-      labels: { 'kubernetes.io/os': 'linux', isolation: probe.capabilities.isolation },
-    },
-    services,
-    onError: (error) => logger.warn({ err: error }, 'agent goes on after an error'),
-  });
-  await agent.start();
-  opened.defer(async () => {
-    await agent.close();
-    if (cleanUpAtEnd) await removeAllContainers(engine);
-  });
-
-  observeContainers(engine.runtime);
-  const otlp = new URL(server);
-  otlp.port = String(config.otlpPort);
-  opened.use(new LogShipper({ runtime: engine.runtime, endpoint: otlp.origin, token, clock }));
   const agentToken = randomBytes(TOKEN_BYTES).toString('base64url');
+  const capacity = await capacityOf(config.home);
+  const begin = async (): Promise<Duty> => {
+    const surroundings = await openSurroundings();
+    return beginDuty({ config, engine, isolated, logger, clock, surroundings, capacity, agentToken });
+  };
+  const end = async (duty: Duty | undefined): Promise<void> => duty?.end(cleanUpAtEnd ? 'remove' : 'leave');
+  if (config.centers === undefined) {
+    const duty = await begin();
+    opened.defer(() => end(duty));
+  } else {
+    const stop = new AbortController();
+    const clear = (): Promise<void> => clearDuty(config, engine);
+    const following = followCenter({ server, clock, logger, begin, clear }, stop.signal);
+    opened.defer(async () => {
+      stop.abort(new Error('the agent is stopping'));
+      await end(await following);
+    });
+  }
   opened.use(
     await serveAgentApi({
       runtime: engine.runtime,
@@ -153,13 +114,6 @@ export async function runAgent(options: RunAgentOptions): Promise<AsyncDisposabl
       logger,
     }),
   );
-  const url = `http://${config.host}:${config.agentPort}`;
-  await store.txn({
-    compare: [],
-    success: [
-      { op: 'put', key: agentKey(config.nodeName), value: JSON.stringify({ url, token: agentToken }) },
-    ],
-  });
   logger.info({ node: config.nodeName, isolation: probe.capabilities.isolation }, 'agent serves');
   const running = opened.move();
   return { [Symbol.asyncDispose]: () => running.disposeAsync() };

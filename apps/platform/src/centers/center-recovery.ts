@@ -81,7 +81,13 @@ export class CenterRecovery implements Recovery {
 
   #outcome(primary: string, planned: boolean, message: string): FailoverOutcome {
     const api = this.#center.settings.apis.get(primary);
-    return { primary, ...(api === undefined ? {} : { api }), planned, message };
+    return {
+      primary,
+      self: primary === this.#center.self,
+      ...(api === undefined ? {} : { api }),
+      planned,
+      message,
+    };
   }
 
   startDrill(): DrillState {

@@ -11,6 +11,7 @@ import { registerInspectCommands } from './commands/inspect.ts';
 import { registerMeshCommands } from './commands/mesh.ts';
 import { registerMonitorCommands } from './commands/monitor.ts';
 import { registerProcessCommands } from './commands/processes.ts';
+import { registerRecoveryCommands } from './commands/recovery.ts';
 import { registerSecurityCommands } from './commands/security.ts';
 import { registerStorageCommands } from './commands/storage.ts';
 import { exitCodeOf, sayError } from './output.ts';
@@ -38,6 +39,7 @@ export function buildProgram(): Command {
   registerSecurityCommands(program);
   registerMonitorCommands(program);
   registerChaosCommands(program);
+  registerRecoveryCommands(program);
   takeJsonAfter(program);
   return program;
 }

@@ -5,7 +5,7 @@ import { type Clock, errorMessage, type StateStore, systemClock } from '@heptad/
 import { linuxAddresses, NodeProxy, noAddresses, watchMeshSnapshot } from '@heptad/mesh';
 import type { Logger } from 'pino';
 import { type PlatformConfig, platformPaths } from '../config.ts';
-import { loadSnapshot, saveSnapshot } from './snapshot-file.ts';
+import { loadSnapshot, SNAPSHOT_FILE, saveSnapshot } from './snapshot-file.ts';
 
 /** Where the proxy tells what it cannot do; the server shows it. */
 export function proxyStatusKey(node: string): string {
@@ -31,7 +31,7 @@ export interface RunProxyOptions {
 export async function runProxy(options: RunProxyOptions): Promise<AsyncDisposable> {
   const { config, store, logger } = options;
   const clock = options.clock ?? systemClock;
-  const snapshotPath = join(platformPaths(config.home).run, 'mesh-snapshot.json');
+  const snapshotPath = join(platformPaths(config.home).run, SNAPSHOT_FILE);
   const proxy = new NodeProxy({
     clock,
     addresses: options.isolation === 'container' ? linuxAddresses(config.network.bridge) : noAddresses,

@@ -4,6 +4,9 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { MeshSnapshot } from '@heptad/core';
 
+/** Its name in the platform's run directory. */
+export const SNAPSHOT_FILE = 'mesh-snapshot.json';
+
 function isSnapshot(value: unknown): value is MeshSnapshot {
   if (typeof value !== 'object' || value === null) return false;
   return (

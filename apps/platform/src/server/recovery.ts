@@ -17,6 +17,8 @@ export interface RecoveryStatus {
 export interface FailoverOutcome {
   /** Who is primary now. */
   readonly primary: string;
+  /** Whether it is the centre that was asked. */
+  readonly self: boolean;
   /** Base URL of its API, where it is known. */
   readonly api?: string;
   /** By plan: nothing was lost. */

@@ -3,9 +3,9 @@
 import { Informer, type StateStore } from '@heptad/core';
 import type { CloudNativeSecurity } from '@heptad/security';
 
-/** Facility -> what its token may do over the API. Storage is reached directly, with a token of its own. */
+/** Facility -> what its token may do over the API. Storage may also be reached directly, with a token of its own. */
 const SCOPES: Readonly<Record<string, readonly string[]>> = {
-  storage: [],
+  storage: ['storage:read', 'storage:write'],
   events: ['topics:read', 'topics:write'],
   election: ['elections:read', 'elections:write'],
   telemetry: ['monitoring:write'],

@@ -32,13 +32,18 @@ export async function nodeToken(config: PlatformConfig, flag?: string): Promise<
   }
 }
 
+/** The API server a node process talks to: the flag, HEPTAD_SERVER, or this machine's. */
+export function serverOf(config: PlatformConfig, flag?: string): string {
+  return flag ?? process.env.HEPTAD_SERVER ?? `http://${config.host}:${config.port}`;
+}
+
 /** Opens them. */
 export async function openNodeProcess(
   config: PlatformConfig,
   service: string,
   flags: { server?: string; token?: string } = {},
 ): Promise<NodeProcess> {
-  const server = flags.server ?? process.env.HEPTAD_SERVER ?? `http://${config.host}:${config.port}`;
+  const server = serverOf(config, flags.server);
   const token = await nodeToken(config, flags.token);
   const logger = pino({ name: service, level: process.env.HEPTAD_LOG_LEVEL ?? 'info' });
   const otlp = new URL(server);

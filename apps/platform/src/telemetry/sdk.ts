@@ -54,6 +54,8 @@ export function startTelemetry(options: TelemetryOptions): { close(): Promise<vo
   return {
     close: async () => {
       await Promise.allSettled([meters.shutdown(), tracers.shutdown()]);
+      // The global providers are set only once unless taken back, and a centre's agent begins anew with each promotion.
+      for (const api of [context, propagation, metrics, trace]) api.disable();
     },
   };
 }

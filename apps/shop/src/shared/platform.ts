@@ -1,15 +1,15 @@
 // The platform's facilities, as its environment variables describe them.
 
 import { readFileSync } from 'node:fs';
-import { type EventBus, errorMessage, type StateStore } from '@heptad/core';
+import { type EventBus, errorMessage, type ObjectStore, type StateStore } from '@heptad/core';
 import { RemoteEventBus } from '@heptad/mesh/events';
-import { DistributedStorage } from '@heptad/storage';
+import { DistributedStorage, RemoteObjectStore } from '@heptad/storage';
 import { RemoteStateStore } from '@heptad/storage/state';
 import type { Logger } from './log.ts';
 
 /** Objects, state and events of the platform. Each can be away for a while; callers keep working as far as they can. */
 export interface Platform {
-  readonly storage: DistributedStorage;
+  readonly storage: ObjectStore;
   readonly state: StateStore;
   readonly events: EventBus;
   close(): Promise<void>;
@@ -18,11 +18,12 @@ export interface Platform {
 /** Whoever publishes comes back to it later; a service that is leaving must not wait long for a bus that is away. */
 const PUBLISH_TIMEOUT_MS = 3_000;
 
-/** Opens the facilities: storage nodes directly, state and events through the platform's server. */
+/**
+ * Opens the facilities: state and events through the platform's server; objects from the storage nodes directly, which works
+ * while the server is away, or through the server where it replicates them to other centres.
+ */
 export function openPlatform(service: string, log: Logger): Platform {
   const server = required('HEPTAD_SERVER', 'facilities: [events]').replace(/\/+$/, '');
-  const seeds = required('HEPTAD_STORAGE_NODES', 'facilities: [storage]').split(',').filter(Boolean);
-  const storageTokenFile = required('HEPTAD_STORAGE_TOKEN_FILE', 'facilities: [storage]');
   const tokenFile = required('HEPTAD_TOKEN_FILE', 'facilities: [events]');
   // The platform renews the token by replacing the file, so it is read for every request.
   const token = (): string => readSecret(tokenFile);
@@ -33,25 +34,31 @@ export function openPlatform(service: string, log: Logger): Platform {
     publishTimeoutMs: PUBLISH_TIMEOUT_MS,
     onError: (error) => log.warn('event bus', { error: errorMessage(error) }),
   });
-  const storage = new DistributedStorage({
-    seeds,
-    token: readSecret(storageTokenFile),
-    stateStore: state,
-    // A service may write its own keys of the state store alone.
-    guardPrefix: `/apps/${service}/storage-guards/`,
-  });
+  const storage = openObjects(service, state, token);
   return {
     storage,
     state,
     events,
     close: async () => {
       await Promise.allSettled([
-        storage.close(),
+        storage[Symbol.asyncDispose](),
         events[Symbol.asyncDispose](),
         state[Symbol.asyncDispose](),
       ]);
     },
   };
+}
+
+function openObjects(service: string, state: StateStore, token: () => string): ObjectStore {
+  const url = process.env.HEPTAD_STORAGE_URL;
+  if (url !== undefined && url !== '') return new RemoteObjectStore({ url, token });
+  return new DistributedStorage({
+    seeds: required('HEPTAD_STORAGE_NODES', 'facilities: [storage]').split(',').filter(Boolean),
+    token: readSecret(required('HEPTAD_STORAGE_TOKEN_FILE', 'facilities: [storage]')),
+    stateStore: state,
+    // A service may write its own keys of the state store alone.
+    guardPrefix: `/apps/${service}/storage-guards/`,
+  });
 }
 
 function readSecret(path: string): string {

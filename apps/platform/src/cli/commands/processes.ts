@@ -8,6 +8,8 @@ export function registerProcessCommands(program: Command): void {
     .command('up')
     .description('run everything on this machine: server, agent, proxy, storage; then follow events')
     .option('-f, --file <file>', 'deploy this Compose file once the platform is ready')
+    .option('--centers <file>', 'be one of the centres that this file lists (HEPTAD_CENTERS)')
+    .option('--center <name>', 'which of them (HEPTAD_CENTER)')
     .option('--detach', 'return once everything is ready; "heptad down" stops it')
     .action(async (options) => (await import('../run/up.ts')).up(options));
   program

@@ -1,26 +1,10 @@
-// dr status and explain; chaos run, abort, report.
+// chaos run, abort, report.
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { HeptadError, systemClock } from '@heptad/core';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { EXIT, printJson, say } from '../output.ts';
-
-/** `heptad dr status`. */
-export async function drStatus(command: Command): Promise<void> {
-  const { client, json } = contextOf(command);
-  const answer = await client.json<{ message: string }>('GET', '/api/v1/dr/status');
-  if (json) printJson(answer);
-  else process.stdout.write(`${answer.message}\n`);
-}
-
-/** `heptad dr explain`. */
-export async function drExplain(command: Command): Promise<void> {
-  const { client, json } = contextOf(command);
-  const answer = await client.json<{ sentences: string[] }>('GET', '/api/v1/dr/explain');
-  if (json) printJson(answer);
-  else process.stdout.write(`${answer.sentences.join('\n')}\n`);
-}
 
 interface ExperimentState {
   readonly id: string;

@@ -141,7 +141,8 @@ export async function nodes(command: Command): Promise<void> {
   );
 }
 
-interface PlatformEvent {
+/** One event as the API sends it. */
+export interface PlatformEvent {
   readonly at: number;
   readonly object: string;
   readonly op: string;

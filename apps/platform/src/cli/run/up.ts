@@ -8,11 +8,13 @@ import { configFromEnvironment, type PlatformConfig, platformPaths } from '../..
 import { applyManifest, waitReady } from '../../deploy/apply.ts';
 import { type ProjectManifest, readProject } from '../../deploy/project.ts';
 import { LocalPlatform, takeFirstAdmin } from '../../platform.ts';
+import type { Standing } from '../../server/standby-server.ts';
 import { selfCommand } from '../../supervise/self.ts';
 import { untilSignal } from '../../supervise/shutdown.ts';
 import { say } from '../output.ts';
 import { buildFromFile } from './deploy.ts';
-import { followEvents } from './inspect.ts';
+import { followStanding } from './follow-standing.ts';
+import { followEvents, type PlatformEvent } from './inspect.ts';
 
 /** First deployment builds images and starts everything at once on whatever machine this is. */
 const DEPLOY_TIMEOUT_MS = 180_000;
@@ -20,6 +22,14 @@ const DEPLOY_TIMEOUT_MS = 180_000;
 const BACKGROUND_VARIABLE = 'HEPTAD_UP_BACKGROUND';
 const READY_LINE = 'following events; Ctrl-C stops everything';
 const POLL_MS = 50;
+
+/** Flags of the command. */
+export interface UpOptions {
+  readonly file?: string;
+  readonly detach?: boolean;
+  readonly centers?: string;
+  readonly center?: string;
+}
 
 function showWhereToLook(config: PlatformConfig, manifest: ProjectManifest | undefined): void {
   say('');
@@ -54,8 +64,27 @@ async function deploy(platform: LocalPlatform, file: string): Promise<ProjectMan
   return manifest;
 }
 
+/** A standby deploys nothing, but it must have the images of what it may have to run. */
+async function prepare(platform: LocalPlatform, file: string): Promise<void> {
+  const { primary, api } = platform.standing ?? {};
+  await buildFromFile(file);
+  const where = primary === undefined ? 'the primary, once there is one,' : primary;
+  say(`images are ready; services are deployed at ${where}${api === undefined ? '' : ` (${api})`}`);
+}
+
+function showStanding(config: PlatformConfig, { primary, message }: Standing): void {
+  const self = config.centers?.self;
+  say(
+    `  this is ${self}, a standby centre${primary === undefined ? '; there is no primary yet' : ` of ${primary}`}`,
+  );
+  say(`  ${message}`);
+  say('  look around: ./heptad dr status, ./heptad dr explain; make it primary: ./heptad dr failover');
+}
+
 /** Runs `heptad up`. */
-export async function up(options: { file?: string; detach?: boolean }): Promise<void> {
+export async function up(options: UpOptions): Promise<void> {
+  if (options.centers !== undefined) process.env.HEPTAD_CENTERS = options.centers;
+  if (options.center !== undefined) process.env.HEPTAD_CENTER = options.center;
   const config = configFromEnvironment();
   // A mistake in the file is told before anything is started.
   if (options.file !== undefined) await readProject(options.file);
@@ -65,7 +94,11 @@ export async function up(options: { file?: string; detach?: boolean }): Promise<
   const platform = await LocalPlatform.start(config, say);
   let manifest: ProjectManifest | undefined;
   if (options.file !== undefined) {
-    const deploying = deploy(platform, options.file);
+    const { file } = options;
+    const deploying =
+      platform.standing === undefined
+        ? deploy(platform, file)
+        : prepare(platform, file).then(() => undefined);
     // An unhandled failure after Ctrl-C is of no interest: everything is being stopped.
     deploying.catch(() => {});
     try {
@@ -80,17 +113,21 @@ export async function up(options: { file?: string; detach?: boolean }): Promise<
       throw error;
     }
   }
-  showWhereToLook(config, manifest);
+  if (platform.standing === undefined) showWhereToLook(config, manifest);
+  else showStanding(config, platform.standing);
   if (process.env[BACKGROUND_VARIABLE] === undefined) await showFirstAdmin(config);
   say('');
-  say('  look around: ./heptad ps, ./heptad services, ./heptad logs -f SERVICE');
+  if (platform.standing === undefined)
+    say('  look around: ./heptad ps, ./heptad services, ./heptad logs -f SERVICE');
   say('');
   say(READY_LINE);
   const following = new AbortController();
-  const events = followEvents(
-    platform.client,
-    (event) => say(`${new Date(event.at).toISOString()} ${event.object} ${event.op}: ${event.because}`),
-    following.signal,
+  const show = (event: PlatformEvent): void =>
+    say(`${new Date(event.at).toISOString()} ${event.object} ${event.op}: ${event.because}`);
+  const events = (
+    config.centers === undefined
+      ? followEvents(platform.client, show, following.signal)
+      : followStanding(config, show, following.signal)
   ).catch(() => {});
   await signalled;
   following.abort();

@@ -22,7 +22,7 @@ function consoleDirectory(): string | undefined {
 /** Adds the routes. */
 export async function systemRoutes(app: App, parts: ServerParts): Promise<void> {
   const open = { config: { access: 'public' as const }, schema: { hide: true } };
-  app.get('/healthz', open, async () => ({ ok: true }));
+  app.get('/healthz', open, async () => ({ ok: true, role: 'primary' }));
   app.get('/readyz', open, async () => {
     // Ready means: the state store answers. Everything else is built on it.
     const { revision } = await parts.store.range({ key: '/readyz' });
