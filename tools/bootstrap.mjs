@@ -65,7 +65,7 @@ function installToolchain(packages) {
   }
 }
 
-function ensureToolchain() {
+function ensureToolchain(needsPnpm) {
   const missing = [];
   let node = process.execPath;
   if (!isNewEnough(process.version)) {
@@ -74,7 +74,7 @@ function ensureToolchain() {
       missing.push(`${nodePackage}@${NODE_RANGE}`);
   }
   const pnpm = join(localBin, windows ? 'pnpm.cmd' : 'pnpm');
-  if (answersVersion(pnpm) !== PNPM_VERSION) missing.push(`pnpm@${PNPM_VERSION}`);
+  if (needsPnpm && answersVersion(pnpm) !== PNPM_VERSION) missing.push(`pnpm@${PNPM_VERSION}`);
   if (missing.length > 0) installToolchain(missing);
   if (!existsSync(node)) fail(`${nodePackage} was installed but has no binary at ${node}`);
   return { node, pnpm };
@@ -94,7 +94,9 @@ function ensureDependencies(pnpm, env) {
 }
 
 const [command = 'start', ...rest] = process.argv.slice(2);
-const { node, pnpm } = ensureToolchain();
+// The CLI of an installed checkout runs without pnpm: it must not need a registry.
+const installs = command !== 'heptad' || !existsSync(join(root, 'node_modules', '.modules.yaml'));
+const { node, pnpm } = ensureToolchain(installs);
 const separator = windows ? ';' : ':';
 const env = {
   ...process.env,
@@ -111,8 +113,7 @@ const targets = {
 };
 if (!(command in targets)) fail(`unknown command "${command}"; known: ${Object.keys(targets).join(', ')}`);
 if (command === 'pnpm') process.exit(run(pnpm, rest, { env, cwd: process.cwd() }));
-if (command !== 'heptad' || !existsSync(join(root, 'node_modules', '.modules.yaml')))
-  ensureDependencies(pnpm, env);
+if (installs) ensureDependencies(pnpm, env);
 const target = targets[command];
 
 // The child shares our terminal and gets Ctrl-C itself; we only wait, so that its clean-up is not cut short.

@@ -572,6 +572,38 @@ describe('listeners', () => {
     expect(await (await fetch(`http://127.0.0.1:${blocker.port}`)).text()).toBe('ok');
   });
 
+  it('publishes on all addresses a port that services have at addresses of their own, and tells them apart', async () => {
+    const [one, other] = [await backend(hello('one')), await backend(hello('other'))];
+    const proxy = new NodeProxy();
+    open.push(proxy);
+    const port = await freePort();
+    const first = snapshotOf({ port, endpoints: [one.endpoint('a')] });
+    const service = first.services[0];
+    if (service === undefined) throw new Error('no service');
+    const ports = [{ name: 'http', port, protocol: 'TCP' as const }];
+    const own = { ...service, name: 'own', virtualAddress: '127.66.0.1', ports };
+    const whole = { ...service, name: 'whole', virtualAddress: '127.66.0.2', ports };
+    const endpoints = [
+      { service: 'own', version: 1, endpoints: [one.endpoint('a')] },
+      { service: 'whole', version: 1, endpoints: [other.endpoint('b')] },
+    ];
+    const published = { address: '0.0.0.0', port };
+    const withPublished = [
+      own,
+      { ...whole, ports: [{ name: 'http', port, protocol: 'TCP' as const, published }] },
+    ];
+    const asked = async (address: string): Promise<string> =>
+      (await fetch(`http://${address}:${port}`, { headers: { connection: 'close' } })).text();
+    // Before, while and after the port is published.
+    for (const services of [[own, whole], withPublished, [own, whole]]) {
+      await proxy.apply({ ...first, services, endpoints });
+      expect(proxy.status().problems).toEqual([]);
+      expect([await asked('127.66.0.1'), await asked('127.66.0.2')]).toEqual(['one', 'other']);
+      const anywhere = asked('127.0.0.1').catch(() => 'nobody');
+      expect(await anywhere).toBe(services === withPublished ? 'other' : 'nobody');
+    }
+  });
+
   it('says of a UDP port that it is not supported', async () => {
     const proxy = new NodeProxy();
     open.push(proxy);

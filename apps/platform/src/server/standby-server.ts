@@ -39,7 +39,7 @@ export async function openStandbyServer(options: StandbyServerOptions): Promise<
   app.get('/openapi.json', open, async () => app.swagger());
   app.get('/', open, async (_request, reply) => reply.type('text/plain').send(welcome(center, problem)));
   recoveryRoutes(app, recovery);
-  app.setNotFoundHandler(() => {
+  app.all('/*', open, async () => {
     throw notPrimary(center, problem);
   });
   await app.listen({ host: config.host, port: config.port });

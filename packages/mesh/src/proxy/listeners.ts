@@ -42,6 +42,11 @@ interface Wanted {
 
 interface Entry {
   wanted: Wanted;
+  /**
+   * A service is published on all addresses at this port: the kernel does not give us one of them beside that, so that socket takes
+   * the connections, told apart by the address they came to.
+   */
+  readonly carried: boolean;
   server: Server | undefined;
   error: HeptadError | undefined;
   timer: Timer | undefined;
@@ -64,22 +69,29 @@ export class Listeners {
   }
 
   get status(): readonly ListenerStatus[] {
-    return [...this.#entries.values()].map(({ wanted, server, error }) => ({
-      address: wanted.address,
-      port: wanted.port,
-      service: wanted.binding.service,
-      purpose: wanted.purpose,
-      mode: wanted.binding.mode,
-      state: wanted.protocol === 'UDP' ? 'not-supported' : server?.listening ? 'listening' : 'retrying',
-      ...(error === undefined ? {} : { error: { code: error.code, message: error.message } }),
-    }));
+    return [...this.#entries.values()].map((entry) => {
+      const { wanted } = entry;
+      const { server, error } = entry.carried ? (this.#carrierOf(wanted) ?? entry) : entry;
+      return {
+        address: wanted.address,
+        port: wanted.port,
+        service: wanted.binding.service,
+        purpose: wanted.purpose,
+        mode: wanted.binding.mode,
+        state: wanted.protocol === 'UDP' ? 'not-supported' : server?.listening ? 'listening' : 'retrying',
+        ...(error === undefined ? {} : { error: { code: error.code, message: error.message } }),
+      };
+    });
   }
 
   /** Opens what is new, closes what is gone, re-labels what stays. Resolves when each new one listens or has failed once. */
   async apply(snapshot: MeshSnapshot): Promise<void> {
     const wanted = new Map(wantedListeners(snapshot).map((one) => [one.key, one]));
+    const wholePorts = portsOnAllAddresses(wanted.values());
+    const isCarried = ({ address, port }: Wanted): boolean => wholePorts.has(port) && !isWildcard(address);
     for (const [key, entry] of this.#entries) {
-      if (wanted.has(key)) continue;
+      const still = wanted.get(key);
+      if (still !== undefined && isCarried(still) === entry.carried) continue;
       this.#entries.delete(key);
       closeEntry(entry);
     }
@@ -90,9 +102,10 @@ export class Listeners {
         entry.wanted = one;
         continue;
       }
-      const fresh: Entry = { wanted: one, server: undefined, error: undefined, timer: undefined };
+      const carried = isCarried(one);
+      const fresh: Entry = { wanted: one, carried, server: undefined, error: undefined, timer: undefined };
       this.#entries.set(key, fresh);
-      opening.push(this.#open(fresh));
+      if (!carried) opening.push(this.#open(fresh));
     }
     await Promise.all(opening);
   }
@@ -101,6 +114,22 @@ export class Listeners {
   close(): void {
     for (const entry of this.#entries.values()) closeEntry(entry);
     this.#entries.clear();
+  }
+
+  #carrierOf({ port }: Wanted): Entry | undefined {
+    return [...this.#entries.values()].find(
+      ({ wanted }) => wanted.port === port && wanted.protocol === 'TCP' && isWildcard(wanted.address),
+    );
+  }
+
+  /** Whose a connection is: of the service at the very address it came to, else of the socket's own. */
+  #bindingOf(entry: Entry, socket: Socket): ServicePortBinding {
+    if (!isWildcard(entry.wanted.address)) return entry.wanted.binding;
+    const address = socket.localAddress?.replace(/^::ffff:/, '');
+    for (const { wanted, carried } of this.#entries.values()) {
+      if (carried && wanted.port === entry.wanted.port && wanted.address === address) return wanted.binding;
+    }
+    return entry.wanted.binding;
   }
 
   /** Who has the port: another service of ours, or a process. */
@@ -128,7 +157,7 @@ export class Listeners {
     return new Promise((resolve) => {
       const server = createServer({ noDelay: true, allowHalfOpen: true, highWaterMark: SOCKET_BUFFER_BYTES });
       entry.server = server;
-      server.on('connection', (socket) => this.#onConnection(socket, entry.wanted.binding));
+      server.on('connection', (socket) => this.#onConnection(socket, this.#bindingOf(entry, socket)));
       server.on('error', (error: NodeJS.ErrnoException) => {
         server.close();
         if (this.#entries.get(wanted.key) === entry) {
@@ -151,6 +180,17 @@ export class Listeners {
 
 /** Larger reads than Node's 16 KiB writes mark mean fewer pauses for big bodies, at 64 KiB per busy connection. */
 const SOCKET_BUFFER_BYTES = 64 * 1024;
+
+function isWildcard(address: string): boolean {
+  return address === '0.0.0.0' || address === '::';
+}
+
+function portsOnAllAddresses(wanted: Iterable<Wanted>): Set<number> {
+  const ports = new Set<number>();
+  for (const { address, port, protocol } of wanted)
+    if (protocol === 'TCP' && isWildcard(address)) ports.add(port);
+  return ports;
+}
 
 function closeEntry(entry: Entry): void {
   entry.timer?.cancel();
