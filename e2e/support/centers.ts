@@ -1,10 +1,13 @@
 // Three centres as three machines: network namespaces on one switch, each with a platform of its own, links that can be cut.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { processesOf } from './machine.ts';
 import { ROOT, type TestPlace } from './platform.ts';
+import { type CommandResult, runCommand } from './run.ts';
 
 /** The centres; the first is the topology's primary. */
 export const CENTERS = ['north', 'south', 'west'] as const;
@@ -171,6 +174,31 @@ export class CenterMachines implements AsyncDisposable {
       child.stderr.on('data', take);
       child.once('exit', (code) => reject(new Error(`${name} ended with ${code}:\n${this.output(name)}`)));
     });
+  }
+
+  /** Runs `./heptad ...words` on that machine. */
+  heptad(name: CenterName, words: readonly string[]): Promise<CommandResult> {
+    const { environment } = this.machines[name].place;
+    return runCommand(...this.on(name, [join(ROOT, 'heptad'), ...words]), environment);
+  }
+
+  /** Runs `./heptad --json ...words` there and parses what it prints; throws when it fails. */
+  async heptadJson<T>(name: CenterName, words: readonly string[]): Promise<T> {
+    const result = await this.heptad(name, ['--json', ...words]);
+    if (result.code !== 0)
+      throw new Error(`${name}: heptad ${words.join(' ')} ended with ${result.code}: ${result.stderr}`);
+    return JSON.parse(result.stdout) as T;
+  }
+
+  /** The containers that run there: each has a monitor whose command names its home. */
+  containersOf(name: CenterName): string[] {
+    return processesOf(this.machines[name].home).filter((command) => command.includes('conmon'));
+  }
+
+  /** Process id of a part of the platform there. */
+  pidOf(name: CenterName, part: string): number {
+    const text = readFileSync(join(this.machines[name].home, 'run', `${part}.pid`), 'utf8');
+    return (JSON.parse(text) as { pid: number }).pid;
   }
 
   /** Everything `up` printed there. */

@@ -9,7 +9,8 @@ function lines(command: string, args: readonly string[]): string[] {
     .filter((line) => line !== '');
 }
 
-function processesOf(home: string): string[] {
+/** Command lines of the processes of a platform, its containers' monitors among them. */
+export function processesOf(home: string): string[] {
   const found: string[] = [];
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     if (Number(pid) === process.pid) continue;

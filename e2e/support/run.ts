@@ -78,11 +78,21 @@ export interface CommandResult {
 
 /** Runs `./heptad ...words`. */
 export function heptad(place: TestPlace, words: readonly string[], input?: string): Promise<CommandResult> {
+  return runCommand(join(ROOT, 'heptad'), words, place.environment, input);
+}
+
+/** Runs a command in the checkout; never rejects. */
+export function runCommand(
+  command: string,
+  words: readonly string[],
+  environment: Readonly<Record<string, string>>,
+  input?: string,
+): Promise<CommandResult> {
   return new Promise((resolve) => {
     const child = execFile(
-      join(ROOT, 'heptad'),
+      command,
       [...words],
-      { cwd: ROOT, env: { ...process.env, ...place.environment }, maxBuffer: 64 * 1024 * 1024 },
+      { cwd: ROOT, env: { ...process.env, ...environment }, maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) =>
         resolve({
           code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1,

@@ -22,7 +22,39 @@ const ANSWER_MS = 2_000;
 /** After a duty could not begin or end. */
 const RETRY_MS = 1_000;
 
-const health = z.object({ role: z.string() });
+/**
+ * While there is no primary at all, this centre may be elected again: after a crash of its server, say. So long it keeps what runs,
+ * which harms nobody, as the server lets none of it read or write.
+ */
+export const NO_PRIMARY_GRACE_MS = 15_000;
+
+const standingSchema = z.object({ role: z.string(), primary: z.string().optional() });
+/** What `/healthz` of the centre's server says. */
+export type CenterStanding = z.infer<typeof standingSchema>;
+
+/** What an agent knows when it decides. */
+export interface DutyView {
+  /** Undefined: the server says nothing. */
+  readonly standing: CenterStanding | undefined;
+  readonly onDuty: boolean;
+  /** Nothing of an earlier duty is left on this machine. */
+  readonly clean: boolean;
+  /** For how long the server has said that there is no primary. */
+  readonly withoutPrimaryMs: number;
+}
+
+/** Whether a duty is to begin or to end now. Pure. */
+export function decideDuty({
+  standing,
+  onDuty,
+  clean,
+  withoutPrimaryMs,
+}: DutyView): 'begin' | 'end' | 'keep' {
+  if (standing === undefined) return 'keep';
+  if (standing.role === 'primary') return onDuty ? 'keep' : 'begin';
+  if (clean) return 'keep';
+  return standing.primary !== undefined || withoutPrimaryMs > NO_PRIMARY_GRACE_MS ? 'end' : 'keep';
+}
 
 /** Follows the centre until the signal aborts; resolves with the duty under way then, if any. */
 export async function followCenter(
@@ -31,21 +63,26 @@ export async function followCenter(
 ): Promise<Duty | undefined> {
   const { server, clock, logger, begin, clear } = options;
   let duty: Duty | undefined;
-  let cleared = false;
+  let clean = false;
+  let primaryHeardMs = clock.monotonicMs();
   while (!signal.aborted) {
-    const role = await roleOf(server);
+    const standing = await standingOf(server);
+    const nowMs = clock.monotonicMs();
+    if (standing?.role === 'primary' || standing?.primary !== undefined) primaryHeardMs = nowMs;
+    const withoutPrimaryMs = nowMs - primaryHeardMs;
     let pauseMs = POLL_MS;
     try {
-      if (role === 'primary' && duty === undefined) {
+      const decision = decideDuty({ standing, onDuty: duty !== undefined, clean, withoutPrimaryMs });
+      if (decision === 'begin') {
         duty = await begin();
-        cleared = false;
-      } else if (role !== undefined && role !== 'primary' && !cleared) {
+        clean = false;
+      } else if (decision === 'end') {
         logger.info(duty === undefined ? 'this centre is not primary' : 'this centre is no longer primary');
         const ending = duty;
         duty = undefined;
         await ending?.end('remove');
         await clear();
-        cleared = true;
+        clean = true;
       }
     } catch (error) {
       logger.warn({ err: error }, 'cannot follow the centre yet');
@@ -56,10 +93,10 @@ export async function followCenter(
   return duty;
 }
 
-async function roleOf(server: string): Promise<string | undefined> {
+async function standingOf(server: string): Promise<CenterStanding | undefined> {
   try {
     const answer = await request(`${server}/healthz`, { headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS });
-    return health.parse(await answer.body.json()).role;
+    return standingSchema.parse(await answer.body.json());
   } catch {
     return undefined;
   }

@@ -132,10 +132,10 @@ export class CenterRecovery implements Recovery {
       this.#note(id, { reports: [...reports] });
     }
     const lost = reports.reduce((sum, { rpoOps }) => sum + rpoOps, 0);
-    const times = reports.map(({ rtoMs }) => (rtoMs === null ? 'never' : `${rtoMs} ms`)).join(' and ');
+    const times = reports.map(({ longestPauseMs }) => `${longestPauseMs} ms`).join(' and ');
     this.#note(id, {
       phase: 'completed',
-      message: `handed over and back; writes waited ${times} after each; ${lost} acknowledged writes lost`,
+      message: `handed over and back; writes waited at most ${times}; ${lost} acknowledged writes lost`,
     });
   }
 

@@ -18,6 +18,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   TOKEN_EXPIRED: EXIT.refused,
   TOKEN_REUSED: EXIT.refused,
   AUTHENTICATION_FAILED: EXIT.refused,
+  UNKNOWN_CENTER: EXIT.notFound,
   TIMEOUT: EXIT.timeout,
   NODE_TIMEOUT: EXIT.timeout,
 };

@@ -137,7 +137,8 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
   app.setErrorHandler((error, request, reply) => {
     const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers;
     const problem = withPrecondition(toProblem(error), (ifMatch ?? ifNoneMatch) !== undefined);
-    if (problem.status >= 500)
+    // That another centre is primary is an answer, not a failure.
+    if (problem.status >= 500 && problem.code !== 'NOT_PRIMARY')
       request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     if (problem.code === 'RATE_LIMITED') {
       const retryAfterMs = Number(problem.details?.retryAfterMs ?? 1000);

@@ -38,6 +38,8 @@ export interface DrillReport {
   readonly fault: string;
   /** From the fault to the end of the first successful write that began after it; null: none succeeded in time. */
   readonly rtoMs: number | null;
+  /** Longest time between two acknowledgements in a row: how long a planned change made clients wait. */
+  readonly longestPauseMs: number;
   /** Writes that were acknowledged and are not there. */
   readonly rpoOps: number;
   /** From the last acknowledged write that survived to the fault; 0 when nothing acknowledged was lost. */
@@ -160,7 +162,7 @@ class Writer {
   account(
     faultMs: number,
     present: ReadonlySet<string> | undefined,
-  ): Pick<DrillReport, 'rpoOps' | 'rpoMs' | 'writes' | 'writeMs' | 'lost'> {
+  ): Pick<DrillReport, 'longestPauseMs' | 'rpoOps' | 'rpoMs' | 'writes' | 'writeMs' | 'lost'> {
     const of = (outcome: Write['outcome']): Write[] =>
       this.#writes.filter((write) => write.outcome === outcome);
     const acknowledged = of('acknowledged');
@@ -172,7 +174,10 @@ class Writer {
       .filter(({ endedMs }) => endedMs <= faultMs)
       .map((write) => write.endedMs - write.beganMs);
     before.sort((a, b) => a - b);
+    const ends = acknowledged.map(({ endedMs }) => endedMs).sort((a, b) => a - b);
+    const pauses = ends.slice(1).map((end, index) => end - (ends[index] ?? end));
     return {
+      longestPauseMs: Math.round(Math.max(0, ...pauses)),
       rpoOps: lost.length,
       rpoMs: lost.length === 0 ? 0 : Math.round(faultMs - last),
       writes: {
@@ -214,6 +219,7 @@ export function renderDrillMarkdown(report: DrillReport): string {
     '| measure | value | meaning |',
     '| --- | --- | --- |',
     `| RTO | ${report.rtoMs === null ? 'not recovered' : `${report.rtoMs} ms`} | fault to the first successful write through the public endpoint |`,
+    `| longest pause | ${report.longestPauseMs} ms | between two acknowledged writes |`,
     `| RPO (writes) | ${report.rpoOps} | acknowledged and not there afterwards |`,
     `| RPO (time) | ${report.rpoMs} ms | last acknowledged write that survived, to the fault |`,
     `| writes acknowledged | ${writes.acknowledged} | |`,
