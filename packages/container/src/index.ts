@@ -1,6 +1,8 @@
 // The whole public face of @heptad/container.
 
 export { readSbom } from './build/attach-sbom.ts';
+export { type BuildDockerfileOptions, buildDockerfile } from './build/build-dockerfile.ts';
+export { type BuildImageOptions, buildImage } from './build/build-image.ts';
 export {
   type BuildNodeImageOptions,
   type BuildProgress,

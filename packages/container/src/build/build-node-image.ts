@@ -19,6 +19,7 @@ import { layerFromCache } from './layer-cache.ts';
 import { detectPackageManager, LINK_HINTS } from './package-manager.ts';
 import { type PackageManifest, readPackageManifest } from './package-manifest.ts';
 import { type RuntimeLayer, runtimeLayer } from './runtime-layer.ts';
+import { sourceDateEpoch } from './source-date-epoch.ts';
 
 /** Options of {@link buildNodeImage}. */
 export interface BuildNodeImageOptions {
@@ -63,7 +64,7 @@ export interface BuildNodeImageOptions {
 
 /** What a build is doing. */
 export interface BuildProgress {
-  readonly step: 'plan' | 'base' | 'runtime' | 'dependencies' | 'app' | 'sbom' | 'done';
+  readonly step: 'plan' | 'base' | 'runtime' | 'dependencies' | 'app' | 'dockerfile' | 'sbom' | 'done';
   /** A sentence for people. */
   readonly message: string;
   /** Bytes of this step so far. */
@@ -203,28 +204,19 @@ async function makePlan(options: BuildNodeImageOptions): Promise<Plan> {
       (files.keptDependencies ? '; node_modules is packed although .dockerignore names it' : ''),
   });
   const base = options.base === undefined ? undefined : await openBase(options, options.base);
-  return { directory, manifest, entry, files, base, epoch: epochOf(options) };
+  return {
+    directory,
+    manifest,
+    entry,
+    files,
+    base,
+    epoch: sourceDateEpoch(options.name, options.sourceDateEpoch),
+  };
 }
 
 async function openBase(options: BuildNodeImageOptions, name: string): Promise<BaseImage> {
   options.onProgress?.({ step: 'base', message: `building on ${name}` });
   return await openBaseImage(options.images, name);
-}
-
-function epochOf(options: BuildNodeImageOptions): number | undefined {
-  // https://reproducible-builds.org/specs/source-date-epoch: an integer, and anything else must be refused.
-  const text = options.sourceDateEpoch ?? process.env.SOURCE_DATE_EPOCH;
-  if (text === undefined || text === '') return undefined;
-  const seconds = Number(text);
-  // The last second of the year 9999, after which ISO 8601 needs more digits.
-  if (Number.isSafeInteger(seconds) && seconds >= 0 && seconds <= 253_402_300_799) return seconds;
-  throw new ContainerError(
-    'INVALID_ARGUMENT',
-    `cannot build ${options.name}: SOURCE_DATE_EPOCH "${text}" is no time`,
-    {
-      hint: 'give whole seconds since 1970, for example from "git log -1 --format=%ct"',
-    },
-  );
 }
 
 async function packRuntime(options: BuildNodeImageOptions): Promise<RuntimeLayer> {
