@@ -26,6 +26,7 @@ export const TEST_PACKAGES: readonly string[] = [
   'skopeo',
   'buildah',
   'apache2-utils',
+  'busybox-static',
   'openssl',
   'qemu-system-x86',
   'qemu-utils',

@@ -4,7 +4,7 @@ import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 /** The SHA-512 of "left-pad", as a lock file writes it, and in hexadecimal. */
-export const INTEGRITY =
+const INTEGRITY =
   'sha512-5GMYBVhDxJ3VcPhQGwXJKSpXbUVzk9ZMTsVkrP4n/xrD7LHZkR3yURtaDROmY7sxyJ5+Cd2ajpiS4ZnFBpQyVA==';
 export const INTEGRITY_HEX: string = Buffer.from(INTEGRITY.slice(7), 'base64').toString('hex');
 

@@ -10,6 +10,7 @@ const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   ACCESS_DENIED: EXIT.refused,
   POLICY_VIOLATION: EXIT.refused,
   POLICY_DENIED: EXIT.refused,
+  IMAGE_NOT_TRUSTED: EXIT.refused,
   LAST_ADMIN: EXIT.refused,
   RATE_LIMITED: EXIT.refused,
   TOO_MANY_ATTEMPTS: EXIT.refused,

@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { buildNodeImage, type ImageStore } from '@heptad/container';
+import { buildImage, type ImageStore } from '@heptad/container';
 
 import { HeptadError, type NetworkPolicySpec, type ServiceSpec, type TrafficRuleSpec } from '@heptad/core';
 import { type ComposeProject, parseCompose } from '@heptad/orchestrator';
@@ -65,14 +65,15 @@ export async function buildProject(
     let { spec } = service;
     if (service.build !== undefined) {
       const directory = service.build.context;
-      const { main, base } = service.build.args;
+      const { main, base, ...args } = service.build.args;
       onProgress(`building image ${project.name}-${service.name} from ${directory}…`);
-      const image = await buildNodeImage({
+      const image = await buildImage({
         images,
         name: `${project.name}-${service.name}`,
         directory,
         ...(main === undefined ? {} : { main }),
         ...(base === undefined ? {} : { base }),
+        args,
         onProgress: ({ step, message, bytes }) => {
           if (step !== 'done' && bytes === undefined) onProgress(`  ${message}`);
         },

@@ -32,19 +32,19 @@ interface Walk {
   readonly directory: string;
   readonly exclude: ReadonlySet<string>;
   readonly ignore: IgnoreFile;
-  readonly hintForLinks: string;
+  readonly hintForLink: (target: string) => string;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
  * Lists the application. Throws `PATH_NOT_FOUND`, `LIMIT_EXCEEDED`, and `BUILD_FAILED` for a link that leads out of the
- * directory (`hintForLinks` says what to do about it).
+ * directory (`hintForLink` says what to do about it).
  */
 export async function appFiles(
   directory: string,
   options: {
     exclude?: readonly string[] | undefined;
-    hintForLinks: string;
+    hintForLink: (target: string) => string;
     signal?: AbortSignal | undefined;
   },
 ): Promise<AppFiles> {
@@ -53,7 +53,7 @@ export async function appFiles(
     directory,
     exclude: new Set(options.exclude ?? DEFAULT_EXCLUDE),
     ignore,
-    hintForLinks: options.hintForLinks,
+    hintForLink: options.hintForLink,
     signal: options.signal,
   };
   const top: LayerEntry = { type: 'directory', path: ROOT, mode: 0o755 };
@@ -153,7 +153,7 @@ async function linkInside(walk: Walk, path: string, source: string): Promise<str
   throw new ContainerError(
     'BUILD_FAILED',
     `cannot pack ${source}: it is a link to ${target}, outside of ${walk.directory}`,
-    { hint: walk.hintForLinks },
+    { hint: walk.hintForLink(leadsTo) },
   );
 }
 

@@ -16,7 +16,7 @@ import { type EntryPoint, entryPoint } from './entry-point.ts';
 import { imageConfig } from './image-config.ts';
 import { imageLabels } from './image-labels.ts';
 import { layerFromCache } from './layer-cache.ts';
-import { detectPackageManager, LINK_HINTS } from './package-manager.ts';
+import { detectPackageManager, linkHint } from './package-manager.ts';
 import { type PackageManifest, readPackageManifest } from './package-manifest.ts';
 import { type RuntimeLayer, runtimeLayer } from './runtime-layer.ts';
 import { sourceDateEpoch } from './source-date-epoch.ts';
@@ -190,7 +190,7 @@ async function makePlan(options: BuildNodeImageOptions): Promise<Plan> {
   const manager = await detectPackageManager(directory, manifest);
   const files = await appFiles(directory, {
     exclude: options.exclude,
-    hintForLinks: LINK_HINTS[manager],
+    hintForLink: (target) => linkHint(manager, target),
     signal: options.signal,
   });
   const entry = await entryPoint(directory, manifest, options.main);

@@ -21,13 +21,18 @@ const TRACES: readonly [path: string, manager: PackageManager][] = [
   ['yarn.lock', 'yarn'],
 ];
 
-/** What to do about a link that leads out of the directory, by who made it. */
-export const LINK_HINTS: Readonly<Record<PackageManager, string>> = {
+const LINK_HINTS: Readonly<Record<PackageManager, string>> = {
   pnpm: 'make a self-contained directory with "pnpm --filter NAME deploy --prod DIRECTORY" and build that, or bundle the application',
   npm: 'install with "npm install --install-links", so that local packages are copied, or bundle the application',
   yarn: 'run "yarn workspaces focus --production" in a copy of the workspace, or bundle the application',
   none: 'copy what the link leads to into the directory, or leave it out with a .dockerignore',
 };
+
+/** What to do about a link that leads out of the directory to `target`, by who made it. */
+export function linkHint(manager: PackageManager, target: string): string {
+  // A member of a workspace has no traces of its own: they lie at the workspace's root, where the link leads.
+  return LINK_HINTS[target.includes('/node_modules/.pnpm/') ? 'pnpm' : manager];
+}
 
 /** Finds it out. Throws `NOT_SUPPORTED` for Yarn's Plug'n'Play, where there is no node_modules to pack. */
 export async function detectPackageManager(

@@ -47,7 +47,7 @@ export async function findSignatures(images: ImageStore, digest: Digest): Promis
 }
 
 /** Whether a referrer is one of the two layouts. */
-export function holdsSignatures(referrer: Referrer, subject: Digest): boolean {
+function holdsSignatures(referrer: Referrer, subject: Digest): boolean {
   return referrer.tag === undefined
     ? referrer.artifactType === SIGNATURE_ARTIFACT_TYPE
     : referrer.tag === signatureTag(subject);

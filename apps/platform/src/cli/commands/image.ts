@@ -1,17 +1,11 @@
 // Commands for images on this machine.
 
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 
 /** Adds them to the program. */
 export function registerImageCommands(program: Command): void {
   const load = () => import('../run/image.ts');
   const image = program.command('image').description('images on this machine');
-  image
-    .command('build <directory>')
-    .description('turn a built Node app directory into a reproducible OCI image')
-    .requiredOption('-t, --tag <name>', 'name of the image')
-    .option('--main <file>', 'script to run, relative to the directory', 'index.js')
-    .action(async (directory, options, command) => (await load()).build(directory, options, command));
   image
     .command('ls')
     .description('images here')
@@ -30,10 +24,8 @@ export function registerImageCommands(program: Command): void {
     .description('remove what no image and no container uses')
     .action(async (_options, command) => (await load()).prune(command));
   registerTransferCommands(image);
-  image
-    .command('verify <image>')
-    .description('(not there yet)')
-    .action(async () => (await import('../run/not-yet.ts')).notYet('image verify'));
+  registerBuildCommands(image);
+  registerTrustCommands(image);
 }
 
 function registerTransferCommands(image: Command): void {
@@ -56,4 +48,57 @@ function registerTransferCommands(image: Command): void {
     .option('--ca <file>', "PEM certificate of the registry's authority")
     .option('--dry-run', 'only say what would be sent')
     .action(async (name, options, command) => (await load()).push(name, options, command));
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
+function registerBuildCommands(image: Command): void {
+  const load = () => import('../run/image-build.ts');
+  image
+    .command('build <directory>')
+    .description('turn a Node app directory, or a Dockerfile, into a reproducible OCI image')
+    .requiredOption('-t, --tag <name>', 'name of the image')
+    .option('--main <file>', 'script to run, relative to the directory (default: what package.json says)')
+    .option('--base <image>', "image to build on (default: this machine's Node goes into the image)")
+    .option('--user <user>', 'user[:group] it runs as (default: node, or that of the base)')
+    .option('-f, --file <file>', 'build this Dockerfile, with buildah')
+    .option('--target <stage>', 'stage of the Dockerfile to build')
+    .option('--build-arg <key=value>', 'value of an ARG of the Dockerfile', collect, [])
+    .option('--label <key=value>', 'label of the image', collect, [])
+    .option('--no-sbom', 'attach no bill of materials')
+    .action(async (directory, options, command) => (await load()).build(directory, options, command));
+  image
+    .command('sbom <image>')
+    .description('what is in an image; with --json the CycloneDX document')
+    .action(async (name, _options, command) => (await load()).sbom(name, command));
+}
+
+function registerTrustCommands(image: Command): void {
+  const load = () => import('../run/image-trust.ts');
+  image
+    .command('keygen')
+    .description("make a key pair to sign images with, in cosign's format; COSIGN_PASSWORD has the password")
+    .option('--output <prefix>', 'writes PREFIX.key and PREFIX.pub', 'cosign')
+    .action(async (options, command) => (await load()).keygen(options, command));
+  image
+    .command('sign <image>')
+    .description('sign an image on this machine; push takes the signature along')
+    .requiredOption('--key <file>', 'private key')
+    .option('-a, --annotation <key=value>', 'further statement to sign', collect, [])
+    .option('--expires <duration>', 'from then on the signature counts no more, such as 720h')
+    .addOption(
+      new Option('--layout <layout>', 'where cosign finds it')
+        .choices(['tag', 'referrer', 'both'])
+        .default('both'),
+    )
+    .option('--dry-run', 'only say what would be signed')
+    .action(async (name, options, command) => (await load()).sign(name, options, command));
+  image
+    .command('verify <image>')
+    .description('check the signatures of an image on this machine against keys, or against the trust policy')
+    .option('--key <file>', 'public key; several may be given', collect, [])
+    .option('-a, --annotation <key=value>', 'statement that must be signed', collect, [])
+    .action(async (name, options, command) => (await load()).verify(name, options, command));
 }

@@ -1,6 +1,6 @@
-// image build, ls, rm, inspect, prune: this machine's image store.
+// image ls, rm, inspect, prune: this machine's image store.
 
-import { buildNodeImage, ImageStore } from '@heptad/container';
+import { ImageStore } from '@heptad/container';
 import { type ContainerResource, formatBytes, type ServiceResource } from '@heptad/core';
 import type { Command } from 'commander';
 import { configFromEnvironment, platformPaths } from '../../config.ts';
@@ -9,28 +9,8 @@ import { printJson, printTable, say } from '../output.ts';
 import { listAll } from './inspect.ts';
 
 /** Several processes may use the store at once: the agent of a running platform, and we. */
-function openImages(): Promise<ImageStore> {
+export function openImages(): Promise<ImageStore> {
   return ImageStore.open({ home: platformPaths(configFromEnvironment().home).images });
-}
-
-/** `heptad image build DIR -t NAME`. */
-export async function build(
-  directory: string,
-  options: { tag: string; main: string },
-  command: Command,
-): Promise<void> {
-  const { json } = contextOf(command);
-  const built = await buildNodeImage({
-    images: await openImages(),
-    name: options.tag,
-    directory,
-    main: options.main,
-    onProgress: ({ step, message }) => {
-      if (step === 'done') say(message);
-    },
-  });
-  if (json) printJson(built);
-  else process.stdout.write(`${options.tag}@${built.digest}\n`);
 }
 
 /** `heptad image ls`. */
