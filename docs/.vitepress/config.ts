@@ -13,6 +13,7 @@ const guides: DefaultTheme.SidebarItem[] = [
   { text: 'Getting started', link: '/guides/getting-started' },
   { text: 'Compose files', link: '/guides/compose' },
   { text: 'Containers', link: '/guides/containers' },
+  { text: 'Container networks', link: '/guides/container-networks' },
   { text: 'Registries', link: '/guides/registries' },
   { text: 'Virtual machines', link: '/guides/virtual-machines' },
   { text: 'Networking and mesh', link: '/guides/mesh' },

@@ -9,8 +9,10 @@ import { ContainerError } from './errors.ts';
 import { ImageStore } from './image/image-store.ts';
 import type { LayerLimits } from './image/layer-limits.ts';
 import type { ManagedRuntime } from './lifecycle/managed-runtime.ts';
-import { CniBridgeNetwork } from './network/cni-bridge.ts';
+import { EngineNetwork } from './network/engine-network.ts';
+import { Networks } from './network/networks.ts';
 import { OciRuntime } from './oci/oci-runtime.ts';
+import { keepHostsCurrent } from './oci/peer-names.ts';
 import { type OciProbe, probeOci } from './oci/probe.ts';
 import { ProcessRuntime } from './process/process-runtime.ts';
 import { ensureImage, type PullPolicy } from './registry/ensure-image.ts';
@@ -32,6 +34,8 @@ export interface EngineNetworkOptions {
   readonly isolated?: boolean;
   /** Containers reach what the host reaches. Default: the opposite of `isolated`. */
   readonly masquerade?: boolean;
+  /** The engine answers names at the gateway, as long as it is open. Default: the opposite of `isolated`. */
+  readonly dns?: boolean;
 }
 
 /** Options of {@link ContainerEngine.open}. */
@@ -99,7 +103,9 @@ export class ContainerEngine implements AsyncDisposable {
   /** The runtime in use. */
   readonly runtime: ContainerRuntime;
   /** The default bridge network; absent with `network: 'none'` and for the process runtime. */
-  readonly network: CniBridgeNetwork | undefined;
+  readonly network: EngineNetwork | undefined;
+  /** All its networks: made, removed, joined and left. */
+  readonly networks: Networks;
   /** The client that {@link pull} uses. */
   readonly registry: RegistryClient;
   private readonly managed: ManagedRuntime;
@@ -109,7 +115,8 @@ export class ContainerEngine implements AsyncDisposable {
     home: string;
     images: ImageStore;
     managed: ManagedRuntime;
-    network: CniBridgeNetwork | undefined;
+    network: EngineNetwork | undefined;
+    networks: Networks;
     registry: RegistryClient;
     reasons: readonly string[];
   }) {
@@ -118,6 +125,7 @@ export class ContainerEngine implements AsyncDisposable {
     this.runtime = parts.managed;
     this.managed = parts.managed;
     this.network = parts.network;
+    this.networks = parts.networks;
     this.registry = parts.registry;
     this.reasons = parts.reasons;
   }
@@ -138,14 +146,16 @@ export class ContainerEngine implements AsyncDisposable {
     });
     const wanted = options.runtime ?? 'auto';
     const probe: OciProbe = wanted === 'process' ? { ok: false, reasons: [] } : await probeOci();
-    const network = options.network === 'none' ? undefined : bridgeOf(options);
+    const network = options.network === 'none' ? undefined : bridgeOf(options, clock);
+    const live = new Map(network === undefined ? [] : [[network.name, network]]);
+    const networks = new Networks(join(options.home, 'network', 'networks'), live, clock);
     const useOci = wanted === 'oci' || (wanted === 'auto' && probe.ok);
     const managed = useOci
       ? await OciRuntime.open({
           home: join(options.home, 'oci'),
           volumes: join(options.home, 'volumes'),
           images,
-          networks: network === undefined ? [] : [network],
+          networks: live,
           probe,
           clock,
           random,
@@ -156,10 +166,13 @@ export class ContainerEngine implements AsyncDisposable {
       images,
       managed,
       network: useOci ? network : undefined,
+      networks,
       registry: new RegistryClient({ clock, random, ...options.registry }),
       reasons: probe.reasons,
     });
     try {
+      // Only now is the home directory ours.
+      if (managed instanceof OciRuntime) await serveNetworks(networks, managed);
       await managed.recover();
       return engine;
     } catch (error) {
@@ -244,6 +257,7 @@ export class ContainerEngine implements AsyncDisposable {
 
   /** Lets go of the home directory. Containers run on. */
   async close(): Promise<void> {
+    await this.networks[Symbol.asyncDispose]();
     await this.registry.close();
     await this.managed[Symbol.asyncDispose]();
   }
@@ -258,7 +272,20 @@ export class ContainerEngine implements AsyncDisposable {
   }
 }
 
-function bridgeOf(options: ContainerEngineOptions): CniBridgeNetwork {
+function bridgeOf(options: ContainerEngineOptions, clock: Clock): EngineNetwork {
   const network = options.network === 'none' ? {} : (options.network ?? {});
-  return new CniBridgeNetwork({ directory: join(options.home, 'network'), ...network });
+  return new EngineNetwork({
+    directory: join(options.home, 'network'),
+    // Isolated containers cannot reach each other, so there are no names to answer for.
+    dns: network.isolated !== true,
+    ...network,
+    hostsFallback: false,
+    clock,
+  });
+}
+
+async function serveNetworks(networks: Networks, runtime: OciRuntime): Promise<void> {
+  await networks.load();
+  networks.joinBy(runtime.networkJoiner());
+  networks.onChange = keepHostsCurrent((ids) => runtime.refreshHosts(ids));
 }

@@ -29,6 +29,7 @@ export type ContainerErrorCode =
   | 'LIMIT_EXCEEDED'
   | 'NAME_IN_USE'
   | 'NETWORK_FAILED'
+  | 'NETWORK_IN_USE'
   | 'NETWORK_NOT_FOUND'
   | 'NOT_SUPPORTED'
   | 'NO_SPACE'

@@ -43,8 +43,16 @@ export type { Mount } from './image/mounts.ts';
 export type { Referrer } from './image/referrers.ts';
 export type { Snapshot, SnapshotKind } from './image/snapshot-info.ts';
 export type { SnapshotOptions, Snapshotter } from './image/snapshotter.ts';
-export type { Attachment, AttachRequest, NetworkBackend } from './network/backend.ts';
+export type { Attachment, AttachRequest, ExposedPort, NetworkBackend } from './network/backend.ts';
 export { CniBridgeNetwork, type CniBridgeOptions } from './network/cni-bridge.ts';
+export { EngineNetwork, type EngineNetworkSetup } from './network/engine-network.ts';
+export {
+  type NetworkInfo,
+  type NetworkMember,
+  type NetworkSpec,
+  Networks,
+  type PortExposure,
+} from './network/networks.ts';
 export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';
 export { ProcessRuntime, type ProcessRuntimeOptions } from './process/process-runtime.ts';
 export type { RegistryCredentials } from './registry/credentials.ts';

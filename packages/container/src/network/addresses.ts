@@ -41,3 +41,9 @@ function ipv4Number(text: string): number | undefined {
     return undefined;
   return parts.reduce((sum, part) => sum * 256 + Number(part), 0);
 }
+
+/** Whether two subnets have an address in common. */
+export function overlap(one: Subnet, other: Subnet): boolean {
+  const size = (subnet: Subnet): number => 2 ** (32 - subnet.prefix);
+  return one.base < other.base + size(other) && other.base < one.base + size(one);
+}

@@ -1,6 +1,6 @@
-// What a container network must offer; the CNI bridge is one, others can follow behind the same four verbs.
+// What a container network must offer; the CNI bridge is one, others can follow behind the same verbs.
 
-import type { ContainerId, PublishedPort } from '@heptad/core';
+import type { ContainerId, NetworkAttachment, PublishedPort } from '@heptad/core';
 
 /** A container's place on a network. */
 export interface Attachment {
@@ -14,6 +14,28 @@ export interface Attachment {
 export interface AttachRequest {
   readonly id: ContainerId;
   readonly ports: readonly PublishedPort[];
+  /** The container's name, by which others on the network find it. */
+  readonly name?: string;
+  /** Further names. */
+  readonly aliases?: readonly string[];
+  /** Name servers of its own, to which questions about other names go. Default the host's. */
+  readonly servers?: readonly string[];
+  /** The namespace that another network prepared; absent: this network's own. */
+  readonly namespace?: string;
+  /** Name of the interface inside. Default `eth0`. */
+  readonly interfaceName?: string;
+}
+
+/** A port that leads into a container. */
+export interface ExposedPort {
+  readonly container: ContainerId;
+  readonly network: string;
+  readonly protocol: 'tcp' | 'udp';
+  /** An address of the host; `0.0.0.0` is all of them. */
+  readonly hostAddress: string;
+  readonly hostPort: number;
+  readonly address: string;
+  readonly containerPort: number;
 }
 
 /**
@@ -30,8 +52,22 @@ export interface NetworkBackend {
   prepare(id: ContainerId): Promise<string>;
   /** Connects a prepared namespace to the network; returns the address. */
   connect(request: AttachRequest): Promise<string | undefined>;
+  /** Takes the interface back, and leaves the namespace; nothing to take back is fine. */
+  disconnect(id: ContainerId): Promise<void>;
   /** Takes everything back; idempotent, best effort in every part, throws when something could not be taken back. */
   detach(id: ContainerId): Promise<void>;
   /** Takes back what belongs to containers not in `known`; returns a sentence for each. */
   reconcile(known: ReadonlySet<ContainerId>): Promise<string[]>;
+  /** What the container has on this network; undefined: it is not on it. */
+  attachmentOf?(id: ContainerId): NetworkAttachment | undefined;
+  /** The interface by which the container is on it. */
+  interfaceOf?(id: ContainerId): string | undefined;
+  /** The name servers that containers of this network are told of; undefined: the host's. */
+  readonly nameServer?: string | undefined;
+  /** The container is gone for good: it is not to join again. */
+  forget?(id: ContainerId): Promise<void>;
+  /** Others on the network, for the container's /etc/hosts; [] when names are not to be found there. */
+  peersOf?(id: ContainerId): readonly { readonly address: string; readonly names: readonly string[] }[];
+  /** Whether the container was told to join at every start, beside the network of its spec. */
+  isMember?(id: ContainerId): Promise<AttachRequest | undefined>;
 }

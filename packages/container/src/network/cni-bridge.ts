@@ -1,16 +1,16 @@
 // The default network: a Linux bridge with host-local addresses, plumbed by CNI plugins, recorded so that nothing leaks.
 
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ContainerId } from '@heptad/core';
+import type { ContainerId, NetworkAttachment } from '@heptad/core';
 import { errorMessage } from '@heptad/core';
-import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
 import { run, runOrThrow } from '../system/command.ts';
-import { deleteAbandonedTemporaries, ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
 import { Mutex } from '../system/mutex.ts';
 import { addressAt, parseSubnet, type Subnet } from './addresses.ts';
-import type { Attachment, AttachRequest, NetworkBackend } from './backend.ts';
+import { type AttachmentRecord, AttachmentStore, addressOf } from './attachments.ts';
+import type { Attachment, AttachRequest, ExposedPort, NetworkBackend } from './backend.ts';
+import { bridgeConfig, recordedPorts } from './bridge-config.ts';
+import { ensureBridgeLink, linkExists, removeBridgeLink, requireBridgeName } from './bridge-link.ts';
 import {
   addNetwork,
   CNI_DIRECTORIES,
@@ -20,7 +20,10 @@ import {
   findPlugins,
   type NetworkConfig,
 } from './cni.ts';
+import { Firewall } from './firewall.ts';
+import { freeLeasesOf, reconcileLeases } from './leases.ts';
 import { addNamespace, deleteNamespace, namespacePath } from './namespaces.ts';
+import { PortReservations } from './port-reservations.ts';
 
 /** Options of {@link CniBridgeNetwork}. */
 export interface CniBridgeOptions {
@@ -38,23 +41,14 @@ export interface CniBridgeOptions {
   readonly isolated?: boolean;
   /** Lets containers reach what the host reaches, with the host's address. Default false when isolated, else true. */
   readonly masquerade?: boolean;
+  /** Containers are told to ask the gateway for names. Default false: somebody must answer there. */
+  readonly dns?: boolean;
   /** Where the plugins are. */
   readonly pluginDirectories?: readonly string[];
 }
 
 const NAMESPACE_PREFIX = 'heptad-';
 const INTERFACE = 'eth0';
-const BRIDGE_NAME = /^[a-zA-Z][a-zA-Z0-9_.-]{0,14}$/;
-
-const recordSchema = z.object({
-  id: z.string(),
-  network: z.object({ name: z.string(), plugins: z.array(z.looseObject({ type: z.string() })) }),
-  runtime: z.record(z.string(), z.unknown()),
-  connected: z.boolean(),
-  result: z.looseObject({}).optional(),
-});
-/** What is remembered of an attachment: DEL must get the very config that ADD got. */
-type AttachmentRecord = z.infer<typeof recordSchema>;
 
 /**
  * A bridge network.
@@ -66,10 +60,14 @@ export class CniBridgeNetwork implements NetworkBackend {
   readonly name: string;
   readonly bridgeName: string;
   readonly gateway: string;
+  /** Called after containers came or went. */
+  onChange: () => void = () => undefined;
   private readonly subnet: Subnet;
   private readonly options: CniBridgeOptions;
-  private readonly attachments: string;
+  private readonly store: AttachmentStore;
   private readonly leases: string;
+  private readonly firewall: Firewall;
+  private readonly reservations = new PortReservations();
   private readonly locks = new Map<ContainerId, Mutex>();
   private plugins: Promise<string> | undefined;
 
@@ -77,19 +75,28 @@ export class CniBridgeNetwork implements NetworkBackend {
     this.options = options;
     this.name = options.name ?? 'bridge';
     this.bridgeName = options.bridgeName ?? 'heptad0';
-    if (!BRIDGE_NAME.test(this.bridgeName)) {
-      throw new ContainerError(
-        'INVALID_ARGUMENT',
-        `"${this.bridgeName}" is not a name for a network interface`,
-        {
-          hint: 'at most 15 letters, digits, "_", "." and "-"',
-        },
-      );
-    }
+    requireBridgeName(this.bridgeName);
     this.subnet = parseSubnet(options.subnet ?? '10.87.0.0/16');
     this.gateway = options.gateway ?? addressAt(this.subnet, 1);
-    this.attachments = join(options.directory, 'attachments');
+    this.store = new AttachmentStore(join(options.directory, 'attachments'));
     this.leases = join(options.directory, 'leases');
+    const masquerade = options.masquerade ?? options.isolated !== true;
+    this.firewall = new Firewall({ bridgeName: this.bridgeName, subnet: this.subnet, masquerade }, () => ({
+      ports: this.ports(),
+    }));
+  }
+
+  /** `10.87.0.0/16`. */
+  get subnetText(): string {
+    return `${addressAt(this.subnet, 0)}/${this.subnet.prefix}`;
+  }
+
+  get isolated(): boolean {
+    return this.options.isolated === true;
+  }
+
+  get nameServer(): string | undefined {
+    return this.options.dns === true ? this.gateway : undefined;
   }
 
   async probe(): Promise<string[]> {
@@ -98,38 +105,19 @@ export class CniBridgeNetwork implements NetworkBackend {
       reasons.push(`${errorMessage(error)}; apt-get install containernetworking-plugins`);
     });
     await run('ip', ['-V']).catch(() => reasons.push('ip is not installed: apt-get install iproute2'));
+    await run('nft', ['-v']).catch(() => reasons.push('nft is not installed: apt-get install nftables'));
     return reasons;
   }
 
   /** Makes the bridge with the gateway's address, so that a proxy can listen there before the first container. Idempotent. */
   async ensureBridge(): Promise<void> {
-    const { exitCode } = await run('ip', ['link', 'show', 'dev', this.bridgeName]);
-    if (exitCode !== 0) {
-      const added = await run('ip', ['link', 'add', 'name', this.bridgeName, 'type', 'bridge']);
-      // Another process may have made it at the same moment.
-      if (added.exitCode !== 0 && !/File exists/.test(added.stderr)) {
-        throw new ContainerError(
-          'NETWORK_FAILED',
-          `cannot make bridge ${this.bridgeName}: ${added.stderr.trim()}`,
-        );
-      }
-    }
-    await runOrThrow('ip', [
-      'address',
-      'replace',
-      `${this.gateway}/${this.subnet.prefix}`,
-      'dev',
-      this.bridgeName,
-    ]);
-    await runOrThrow('ip', ['link', 'set', this.bridgeName, 'up']);
+    await ensureBridgeLink(this.bridgeName, `${this.gateway}/${this.subnet.prefix}`);
   }
 
-  /** Deletes the bridge. Only when no container is attached. */
+  /** Deletes the bridge and our rules for it. Only when no container is attached. */
   async removeBridge(): Promise<void> {
-    const { exitCode, stderr } = await run('ip', ['link', 'delete', this.bridgeName]);
-    if (exitCode !== 0 && !/Cannot find device/.test(stderr)) {
-      throw new ContainerError('NETWORK_FAILED', `cannot delete bridge ${this.bridgeName}: ${stderr.trim()}`);
-    }
+    await removeBridgeLink(this.bridgeName);
+    await this.firewall.remove();
   }
 
   async attach(request: AttachRequest): Promise<Attachment> {
@@ -144,151 +132,192 @@ export class CniBridgeNetwork implements NetworkBackend {
   }
 
   async prepare(id: ContainerId): Promise<string> {
-    await ensureDirectory(this.attachments);
-    const record: AttachmentRecord = {
-      id,
-      network: this.config([]) as AttachmentRecord['network'],
-      runtime: {},
-      connected: false,
-    };
-    await this.save(record);
+    await this.store.save({ id, network: { name: this.name, plugins: [] }, runtime: {}, connected: false });
     await addNamespace(namespaceName(id));
     return namespacePath(namespaceName(id));
   }
 
   async connect(request: AttachRequest): Promise<string | undefined> {
     const { id } = request;
-    return await this.exclusive(id, async () => {
+    const ports = recordedPorts(request.ports);
+    const network = this.config(request.namespace === undefined);
+    const record: AttachmentRecord = {
+      id,
+      network,
+      runtime: {},
+      connected: true,
+      ports,
+      names: [...new Set([request.name ?? [], id.slice(0, 12), ...(request.aliases ?? [])].flat())],
+      servers: [...(request.servers ?? [])],
+      ...(request.namespace === undefined ? {} : { namespace: request.namespace }),
+      ...(request.interfaceName === undefined ? {} : { interfaceName: request.interfaceName }),
+    };
+    const address = await this.exclusive(id, async () => {
       const directory = await this.pluginDirectory();
-      const portMappings = request.ports.map((port) => ({
-        hostPort: port.hostPort,
-        containerPort: port.containerPort,
-        protocol: (port.protocol ?? 'TCP').toLowerCase(),
-        // A published port is for this machine unless somebody says otherwise: nothing bypasses the firewall.
-        hostIP: port.hostAddress ?? '127.0.0.1',
-      }));
-      const network = this.config(portMappings);
-      const runtime = portMappings.length === 0 ? {} : { portMappings };
-      const record: AttachmentRecord = {
-        id,
-        network: network as AttachmentRecord['network'],
-        runtime,
-        connected: true,
-      };
-      await this.save(record);
-      const result = await addNetwork(directory, network, attachmentOf(record));
-      await this.save({ ...record, result });
-      if (this.options.isolated === true) await this.isolate(result);
+      await this.store.save(record);
+      await this.reservations.take(ports, this.store.path(id));
+      const result = await this.add(directory, network, record);
+      await this.store.save({ ...record, result });
+      if (this.isolated) await this.isolate(result);
+      await (ports.length > 0 ? this.firewall.apply() : this.firewall.ensure());
       return result.ips?.[0]?.address.split('/')[0];
     });
+    this.onChange();
+    return address;
+  }
+
+  async disconnect(id: ContainerId): Promise<void> {
+    await this.takeBack(id, false);
   }
 
   async detach(id: ContainerId): Promise<void> {
-    await this.exclusive(id, async () => {
-      const json = await readJson(this.recordPath(id)).catch(() => undefined);
-      const record = recordSchema.safeParse(json);
-      const errors: unknown[] = [];
-      if (record.success && record.data.connected) {
-        const directory = await this.pluginDirectory();
-        errors.push(
-          ...(await deleteNetwork(
-            directory,
-            record.data.network,
-            attachmentOf(record.data),
-            record.data.result as CniResult | undefined,
-          )),
-        );
-      }
-      await deleteNamespace(namespaceName(id)).catch((error: unknown) => errors.push(error));
-      if (errors.length === 0) {
-        await rm(this.recordPath(id), { force: true });
-        return;
-      }
-      throw new ContainerError(
-        'NETWORK_FAILED',
-        `cannot take container ${id.slice(0, 12)} off network ${this.name}: ${errors.map(errorMessage).join('; ')}`,
-        {
-          cause: errors[0],
-          retryable: true,
-        },
-      );
+    await this.takeBack(id, true);
+  }
+
+  attachmentOf(id: ContainerId): NetworkAttachment | undefined {
+    const record = this.store.peek(id);
+    if (record?.connected !== true) return undefined;
+    const address = addressOf(record);
+    const inside = record.result?.interfaces?.find(({ sandbox }) => sandbox);
+    return {
+      name: this.name,
+      gateway: this.gateway,
+      ...(address === undefined ? {} : { address }),
+      ...(inside?.mac === undefined ? {} : { macAddress: inside.mac }),
+      aliases: record.names ?? [],
+    };
+  }
+
+  interfaceOf(id: ContainerId): string | undefined {
+    const record = this.store.peek(id);
+    return record?.connected === true ? (record.interfaceName ?? INTERFACE) : undefined;
+  }
+
+  /** Who is on the network: ids, names, addresses, and name servers of their own. */
+  members(): { id: ContainerId; names: readonly string[]; address: string; servers: readonly string[] }[] {
+    return this.store.all().flatMap((record) => {
+      const address = record.connected ? addressOf(record) : undefined;
+      if (address === undefined) return [];
+      return [{ id: record.id, names: record.names ?? [], address, servers: record.servers ?? [] }];
     });
-    this.locks.delete(id);
+  }
+
+  /** The ports of the host that lead into containers here. */
+  ports(): ExposedPort[] {
+    return this.store.all().flatMap((record) => {
+      const address = addressOf(record);
+      if (address === undefined) return [];
+      return (record.ports ?? []).map((port) => ({
+        ...port,
+        container: record.id,
+        network: this.name,
+        address,
+      }));
+    });
   }
 
   async reconcile(known: ReadonlySet<ContainerId>): Promise<string[]> {
     const freed: string[] = [];
-    await ensureDirectory(this.attachments);
-    await deleteAbandonedTemporaries(this.attachments);
-    for (const file of await readdir(this.attachments)) {
-      const id = file.replace(/\.json$/, '');
-      if (!/^[0-9a-f]{64}$/.test(id) || known.has(id)) continue;
+    const records = await this.store.load();
+    for (const id of [...records.keys()].filter((each) => !known.has(each))) {
       await this.detach(id);
       freed.push(`network attachment of ${id.slice(0, 12)}`);
     }
-    freed.push(...(await this.freeLeases()));
-    return freed;
-  }
-
-  /** Deletes addresses that host-local still holds for containers without an attachment: a crash between the two. */
-  private async freeLeases(): Promise<string[]> {
-    const directory = join(this.leases, this.name);
-    const freed: string[] = [];
-    const attached = new Set((await readdir(this.attachments)).map((file) => file.replace(/\.json$/, '')));
-    for (const address of await readdir(directory).catch(() => [])) {
-      if (!/^\d+\.\d+\.\d+\.\d+$/.test(address)) continue;
-      const owner =
-        (await readFile(join(directory, address), 'utf8').catch(() => '')).split(/\r?\n/)[0] ?? '';
-      if (attached.has(owner.trim())) continue;
-      await rm(join(directory, address), { force: true });
-      freed.push(`address ${address}`);
+    freed.push(...(await reconcileLeases(join(this.leases, this.name), this.store.all())));
+    // Somebody may have flushed the rules meanwhile (a firewall's own restart does): they are written anew.
+    const wanted = this.store.all().some(({ connected }) => connected);
+    if (wanted && (await linkExists(this.bridgeName))) {
+      for (const { id, ports } of this.store.all()) await this.claim(id, ports ?? []);
+      await this.firewall.apply();
     }
+    this.onChange();
     return freed;
   }
 
-  private config(portMappings: readonly unknown[]): NetworkConfig {
-    const masquerade = this.options.masquerade ?? this.options.isolated !== true;
-    return {
+  /** Reserves anew what a container of ours has had since before a reboot of /run, without asking whether it is free. */
+  private async claim(id: ContainerId, ports: NonNullable<AttachmentRecord['ports']>): Promise<void> {
+    for (const port of ports) await this.reservations.claim(port, this.store.path(id));
+  }
+
+  private async add(directory: string, network: NetworkConfig, record: AttachmentRecord): Promise<CniResult> {
+    try {
+      return await addNetwork(directory, network, attachmentOf(record));
+    } catch (error) {
+      // A crash between ADD and its record left an address of this very container: nobody else is using it.
+      if (!/duplicate allocation|already.*allocated|has been allocated/i.test(errorMessage(error)))
+        throw error;
+      const freed = await freeLeasesOf(
+        join(this.leases, this.name),
+        record.id,
+        record.interfaceName ?? INTERFACE,
+      );
+      if (freed === 0) throw error;
+      await deleteNetwork(directory, network, attachmentOf(record), undefined);
+      return await addNetwork(directory, network, attachmentOf(record));
+    }
+  }
+
+  private async takeBack(id: ContainerId, withNamespace: boolean): Promise<void> {
+    await this.exclusive(id, async () => {
+      const record = await this.store.get(id);
+      if (record === undefined) return;
+      const errors: unknown[] = [];
+      const attempt = async (work: Promise<unknown>): Promise<void> => {
+        await work.catch((error: unknown) => errors.push(error));
+      };
+      if (record.connected) await attempt(this.delete(record));
+      await attempt(this.reservations.free(record.ports ?? [], this.store.path(id)));
+      const keepsNamespace = !withNamespace || record.namespace !== undefined;
+      if (!keepsNamespace) await attempt(deleteNamespace(namespaceName(id)));
+      if (errors.length > 0) {
+        throw new ContainerError(
+          'NETWORK_FAILED',
+          `cannot take container ${id.slice(0, 12)} off network ${this.name}: ${errors.map(errorMessage).join('; ')}`,
+          { cause: errors[0], retryable: true },
+        );
+      }
+      // A namespace of ours that is kept must still be found by the next detach.
+      if (!withNamespace && record.namespace === undefined) {
+        await this.store.save({ id, network: record.network, runtime: {}, connected: false });
+      } else await this.store.remove(id);
+      if ((record.ports?.length ?? 0) > 0) await this.firewall.apply();
+    });
+    this.locks.delete(id);
+    this.onChange();
+  }
+
+  private async delete(record: AttachmentRecord): Promise<void> {
+    const directory = await this.pluginDirectory();
+    const errors = await deleteNetwork(directory, record.network, attachmentOf(record), record.result);
+    if (errors.length > 0) throw new AggregateError(errors, errors.map(errorMessage).join('; '));
+  }
+
+  private config(defaultRoute: boolean): NetworkConfig {
+    return bridgeConfig({
       name: this.name,
-      plugins: [
-        {
-          type: 'bridge',
-          bridge: this.bridgeName,
-          isGateway: true,
-          ipMasq: masquerade,
-          hairpinMode: this.options.isolated !== true,
-          ipam: {
-            type: 'host-local',
-            dataDir: this.leases,
-            ranges: [
-              [{ subnet: `${addressAt(this.subnet, 0)}/${this.subnet.prefix}`, gateway: this.gateway }],
-            ],
-            routes: [{ dst: '0.0.0.0/0' }],
-          },
-        },
-        ...(portMappings.length === 0
-          ? []
-          : [{ type: 'portmap', capabilities: { portMappings: true }, snat: true }]),
-      ],
-    };
+      bridgeName: this.bridgeName,
+      subnet: this.subnet,
+      gateway: this.gateway,
+      isolated: this.isolated,
+      leases: this.leases,
+      defaultRoute,
+    });
   }
 
   private async isolate(result: CniResult): Promise<void> {
     // The host's end is the interface without a sandbox that is not the bridge itself.
     const host = result.interfaces?.find(({ name, sandbox }) => !sandbox && name !== this.bridgeName);
-    if (host === undefined)
+    if (host === undefined) {
       throw new ContainerError(
         'NETWORK_FAILED',
         `network ${this.name} did not say which interface to isolate`,
       );
+    }
     await runOrThrow('bridge', ['link', 'set', 'dev', host.name, 'isolated', 'on']);
   }
 
   private pluginDirectory(): Promise<string> {
-    this.plugins ??= findPlugins(
-      ['bridge', 'host-local', 'portmap'],
-      this.options.pluginDirectories ?? CNI_DIRECTORIES,
-    );
+    this.plugins ??= findPlugins(['bridge', 'host-local'], this.options.pluginDirectories ?? CNI_DIRECTORIES);
     // A failure is not remembered: the plugins may be installed meanwhile.
     this.plugins.catch(() => {
       this.plugins = undefined;
@@ -301,18 +330,10 @@ export class CniBridgeNetwork implements NetworkBackend {
     this.locks.set(id, lock);
     return await lock.run(section);
   }
-
-  private async save(record: AttachmentRecord): Promise<void> {
-    await mkdir(this.attachments, { recursive: true, mode: 0o700 });
-    await writeJsonAtomic(this.recordPath(record.id), record);
-  }
-
-  private recordPath(id: ContainerId): string {
-    return join(this.attachments, `${id}.json`);
-  }
 }
 
-function namespaceName(id: ContainerId): string {
+/** The network namespace of a container, whichever network made it. */
+export function namespaceName(id: ContainerId): string {
   // Half of the id is unique enough and keeps `ip netns list` readable.
   return `${NAMESPACE_PREFIX}${id.slice(0, 32)}`;
 }
@@ -320,8 +341,8 @@ function namespaceName(id: ContainerId): string {
 function attachmentOf(record: AttachmentRecord): CniAttachment {
   return {
     containerId: record.id,
-    namespace: namespacePath(namespaceName(record.id)),
-    interfaceName: INTERFACE,
+    namespace: record.namespace ?? namespacePath(namespaceName(record.id)),
+    interfaceName: record.interfaceName ?? INTERFACE,
     runtime: record.runtime,
   };
 }

@@ -35,14 +35,20 @@ export interface CniAttachment {
 
 const resultSchema = z.looseObject({
   cniVersion: z.string().optional(),
-  interfaces: z.array(z.looseObject({ name: z.string(), sandbox: z.string().optional() })).optional(),
+  interfaces: z
+    .array(z.looseObject({ name: z.string(), sandbox: z.string().optional(), mac: z.string().optional() }))
+    .optional(),
   ips: z.array(z.looseObject({ address: z.string(), gateway: z.string().optional() })).optional(),
 });
 /** What ADD returns, and what the next plugin and DEL are given. */
 export interface CniResult {
   readonly cniVersion?: string | undefined;
   readonly interfaces?:
-    | readonly { readonly name: string; readonly sandbox?: string | undefined }[]
+    | readonly {
+        readonly name: string;
+        readonly sandbox?: string | undefined;
+        readonly mac?: string | undefined;
+      }[]
     | undefined;
   readonly ips?: readonly { readonly address: string; readonly gateway?: string | undefined }[] | undefined;
   readonly [key: string]: unknown;

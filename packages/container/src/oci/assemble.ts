@@ -1,6 +1,6 @@
 // Builds a container up to an init that waits for start: root file system, network, files, config.json, shim.
 
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, ContainerSpec } from '@heptad/core';
@@ -11,34 +11,40 @@ import type { PreparedContainer } from '../lifecycle/driver.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
 import { settledOf } from '../lifecycle/settle.ts';
-import type { NetworkBackend } from '../network/backend.ts';
+import { writeFileAtomic } from '../system/files.ts';
+import { Mutex } from '../system/mutex.ts';
 import { identify } from '../system/processes.ts';
 import { type CgroupLayout, containerCgroup } from './cgroup.ts';
 import { createWithConmon } from './conmon.ts';
 import { resolveDevices } from './devices.ts';
 import { type BindMount, commandLine, generateSpec } from './generate-spec.ts';
 import { INIT_TARGET } from './helpers.ts';
-import { hostMounts, hostsText, rewriteInPlace, writeIdentityFiles, writeSecrets } from './host-files.ts';
+import { hostMounts, writeSecrets } from './host-files.ts';
 import { requireIoWeight } from './io-limits.ts';
+import {
+  type HostsContent,
+  hostsText,
+  identityMounts,
+  rewriteInPlace,
+  writeIdentityFiles,
+} from './name-files.ts';
 import { boundAllContainers } from './parent-cgroup.ts';
 import { containerPaths } from './paths.ts';
+import { connectPlace, type Place, type PlaceOptions, placeOf, prepareNamespace } from './place.ts';
 import { thermalThrottlePaths } from './protected-paths.ts';
 import { resolveThrottles } from './resources.ts';
 import { ownHardLimits } from './rlimits.ts';
 import type { RuntimeCommand } from './runtime-command.ts';
 import { loadSeccompProfile, type OciSeccomp, type SeccompProfile } from './seccomp.ts';
 import { seccompFor } from './seccomp-hardening.ts';
-import type { OciProcess } from './spec.ts';
+import type { OciProcess, OciSpec } from './spec.ts';
 import { resolveUser } from './user.ts';
 
 /** What containers are built from. */
-export interface AssemblyOptions {
+export interface AssemblyOptions extends PlaceOptions {
   readonly home: string;
   readonly images: ImageStore;
   readonly volumes: string;
-  readonly networks: ReadonlyMap<string, NetworkBackend>;
-  /** Used when a spec names no network: the name of one of `networks`, `none` or `host`. */
-  readonly defaultNetwork: string;
   readonly clock: Clock;
   readonly layout: CgroupLayout;
   readonly runtime: RuntimeCommand;
@@ -52,6 +58,7 @@ export const CGROUP_PARENT = 'heptad';
 /** Builds containers. What it made is taken apart by {@link Releaser}, after a failure too. */
 export class Assembler {
   private readonly options: AssemblyOptions;
+  private readonly hostsWriter = new Mutex();
   private profile: Promise<SeccompProfile> | undefined;
 
   constructor(options: AssemblyOptions) {
@@ -66,8 +73,8 @@ export class Assembler {
     await mkdir(paths.rootfs, { recursive: true, mode: 0o700 });
     await mkdir(paths.upper, { mode: 0o755 });
     let process: OciProcess | undefined;
-    const built = await this.build(record, top, async (network) => {
-      process = await this.writeBundle(record, spec, image.config.config, network);
+    const built = await this.build(record, top, async (place, namespace) => {
+      process = await this.writeBundle(record, spec, image.config.config, place, namespace);
     });
     return {
       ...settledOf(spec, image.config.config, {
@@ -95,78 +102,82 @@ export class Assembler {
       );
     }
     await Promise.all([paths.persist, paths.work].map((path) => rm(path, { recursive: true, force: true })));
-    const built = await this.build(record, top, async () => undefined);
+    const built = await this.build(record, top, async (place, namespace) => {
+      // The container whose network it shares may be another process by now.
+      if (place.kind === 'container') await this.moveTo(namespace, paths.bundle);
+    });
     return { stopSignal: record.stopSignal, ...built };
+  }
+
+  private async moveTo(namespace: string, bundle: string): Promise<void> {
+    const path = join(bundle, 'config.json');
+    // We wrote this file ourselves.
+    const config = JSON.parse(await readFile(path, 'utf8')) as OciSpec;
+    const namespaces = config.linux.namespaces.map((each) =>
+      each.type === 'network' ? { ...each, path: namespace } : each,
+    );
+    const moved: OciSpec = { ...config, linux: { ...config.linux, namespaces } };
+    await writeFileAtomic(path, JSON.stringify(moved), { durable: false });
   }
 
   /** Writes a container's /etc/hosts, which it may be reading. */
   async writeHosts(record: ContainerRecord, address: string | undefined): Promise<void> {
     const { hosts } = containerPaths(this.options.home, record.id);
-    await rewriteInPlace(hosts, hostsText({ ...hostnames(record), address, hosts: record.hosts ?? {} }));
+    // Two writers at once would mix their texts.
+    await this.hostsWriter.run(async () => {
+      const peers = [...this.options.networks.values()].flatMap(
+        (network) => network.peersOf?.(record.id) ?? [],
+      );
+      await rewriteInPlace(
+        hosts,
+        hostsText({ ...hostnames(record), address, hosts: record.hosts ?? {}, peers }),
+      );
+    });
   }
 
   private async build(
     record: ContainerRecord,
     top: string,
-    writeBundle: (network: string) => Promise<void>,
-  ): Promise<Pick<PreparedContainer, 'process' | 'address'>> {
-    const network = this.network(record.spec);
-    const backend = typeof network === 'string' ? undefined : network;
+    writeBundle: (place: Place, namespace: string) => Promise<void>,
+  ): Promise<Pick<PreparedContainer, 'process' | 'address' | 'networks'>> {
+    const place = placeOf(this.options, record.spec);
     const paths = containerPaths(this.options.home, record.id);
     await Promise.all([paths.work, paths.persist].map((path) => mkdir(path, { mode: 0o700 })));
     const [namespace] = await settle([
-      typeof network === 'string' ? Promise.resolve(network) : network.prepare(record.id),
+      prepareNamespace(place, record),
       this.options.images.snapshots.mount(top, paths.upper, paths.work, paths.rootfs),
     ]);
     const create = async (): Promise<number> => {
-      await writeBundle(namespace);
+      await writeBundle(place, namespace);
       return await this.createInit(record);
     };
     // The runtime joins the namespace while the network is still being plumbed into it.
-    const [pid, address] = await settle([
-      create(),
-      backend?.connect({ id: record.id, ports: record.spec.ports ?? [] }) ?? Promise.resolve(undefined),
-    ]);
-    if (address !== undefined) await this.writeHosts(record, address);
+    const [pid, connected] = await settle([create(), connectPlace(this.options, place, record, namespace)]);
+    if (connected.address !== undefined) await this.writeHosts(record, connected.address);
     const process = identify(pid);
-    if (process !== undefined) return { process, ...(address === undefined ? {} : { address }) };
+    if (process !== undefined) return { process, ...connected };
     throw new ContainerError(
       'RUNTIME_FAILED',
       `cannot create container "${record.name}": its init ended at once`,
     );
   }
 
-  private network(spec: ContainerSpec): NetworkBackend | 'none' | 'host' {
-    const name = spec.network ?? this.options.defaultNetwork;
-    const network = name === 'none' || name === 'host' ? name : this.options.networks.get(name);
-    if (network === undefined) {
-      throw new ContainerError(
-        'NETWORK_NOT_FOUND',
-        `cannot create container "${spec.name}": there is no network "${name}"`,
-        { hint: `networks are: ${['none', 'host', ...this.options.networks.keys()].join(', ')}` },
-      );
-    }
-    if (typeof network === 'string' && (spec.ports?.length ?? 0) > 0) {
-      throw new ContainerError(
-        'INVALID_ARGUMENT',
-        `cannot create container "${spec.name}": ports cannot be published on network "${network}"`,
-      );
-    }
-    return network;
-  }
-
   private async writeBundle(
     record: ContainerRecord,
     spec: ContainerSpec,
     image: ImageConfig['config'],
-    network: string,
+    place: Place,
+    namespace: string,
   ): Promise<OciProcess> {
     const { id } = record;
     const paths = containerPaths(this.options.home, id);
     const user = await resolveUser(paths.rootfs, spec.user ?? image.User ?? '', spec.groupAdd);
-    const content = { ...hostnames(record), hosts: record.hosts ?? {} };
+    const content = {
+      ...hostnames(place.kind === 'container' ? place.other : record),
+      hosts: record.hosts ?? {},
+    };
     const [identity, secrets, mounts, seccomp, ownLimits, thermal, devices, throttles] = await settle([
-      writeIdentityFiles(paths.directory, content, network === 'host'),
+      this.identityFiles(record, content, place),
       writeSecrets(paths.secrets, spec.secrets ?? [], user),
       hostMounts(spec, this.options.volumes, paths.rootfs, user),
       this.seccompFor(spec),
@@ -188,7 +199,9 @@ export class Assembler {
       seccomp,
       cgroupsPath: containerCgroup(CGROUP_PARENT, id),
       cgroupVersion: this.options.layout.version,
-      ...(network === 'none' ? {} : { networkNamespace: network }),
+      ...(namespace === 'none' ? {} : { networkNamespace: namespace }),
+      sharesNetwork: place.kind === 'container',
+      hostname: content.hostname,
       binds: [...identity, ...mounts, ...secrets, ...this.initBind(spec)],
       ownLimits,
       thermalThrottlePaths: thermal,
@@ -203,6 +216,21 @@ export class Assembler {
   private initBind({ init }: ContainerSpec): BindMount[] {
     const source = this.options.init;
     return init === true && source !== undefined ? [{ source, target: INIT_TARGET, readOnly: true }] : [];
+  }
+
+  private async identityFiles(
+    record: ContainerRecord,
+    content: HostsContent,
+    place: Place,
+  ): Promise<BindMount[]> {
+    const { home } = this.options;
+    // Who shares a network shares its names: the files are the other's, and change with them.
+    if (place.kind === 'container') return identityMounts(containerPaths(home, place.other.id).directory);
+    return await writeIdentityFiles(containerPaths(home, record.id).directory, content, {
+      nameServer: place.kind === 'network' ? place.network.nameServer : undefined,
+      dns: record.spec.dns,
+      sharesHostNetwork: place.kind === 'host',
+    });
   }
 
   private async createInit(record: ContainerRecord): Promise<number> {

@@ -27,6 +27,8 @@ export interface SpecInputs {
   readonly cgroupVersion: 1 | 2;
   /** A network namespace made ahead; absent: a new empty one. `host`: the machine's own. */
   readonly networkNamespace?: string;
+  /** Default the spec's, else the id's beginning. */
+  readonly hostname?: string;
   /** The network namespace is another container's. */
   readonly sharesNetwork?: boolean;
   /** Files and directories of the host to mount, volumes and secrets included. */
@@ -71,7 +73,7 @@ export function generateSpec(inputs: SpecInputs): OciSpec {
     ociVersion: '1.0.2',
     process: processOf(inputs),
     root: { path: inputs.rootfs, readonly: spec.readOnlyRootfs ?? false },
-    hostname: spec.hostname ?? inputs.id.slice(0, 12),
+    hostname: hostnameOf(inputs),
     mounts: [...systemMounts(inputs), ...userMounts(inputs)],
     annotations: { ...spec.annotations, 'dev.heptad.container': inputs.id, 'dev.heptad.name': spec.name },
     linux: {
@@ -143,7 +145,7 @@ function processOf(inputs: SpecInputs): OciProcess {
     args: [...(spec.init === true ? [INIT_TARGET, '--'] : []), ...commandLine(spec, image)],
     env: environmentOf(spec, image, {
       HOME: user.home,
-      HOSTNAME: spec.hostname ?? inputs.id.slice(0, 12),
+      HOSTNAME: hostnameOf(inputs),
       ...(spec.tty === true ? { TERM: 'xterm' } : {}),
     }),
     cwd,
@@ -159,6 +161,10 @@ function processOf(inputs: SpecInputs): OciProcess {
     noNewPrivileges: true,
     ...(spec.oomScoreAdjust === undefined ? {} : { oomScoreAdj: spec.oomScoreAdjust }),
   };
+}
+
+function hostnameOf({ hostname, spec, id }: SpecInputs): string {
+  return hostname ?? spec.hostname ?? id.slice(0, 12);
 }
 
 function namespaces(inputs: SpecInputs): { type: string; path?: string }[] {

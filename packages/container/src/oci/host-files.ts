@@ -1,7 +1,6 @@
-// The files a container gets from its runtime: hosts, resolv.conf, hostname, secrets in memory, volumes.
+// The files a container gets from its runtime: secrets in memory, volumes, directories of the host.
 
-import { chmod, chown, lstat, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
+import { chmod, chown, lstat, mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ContainerSpec, SecretFile } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
@@ -10,77 +9,6 @@ import { runOrThrow } from '../system/command.ts';
 import { ensureDirectory, removeTree, syncDirectory, temporaryBeside } from '../system/files.ts';
 import type { BindMount } from './generate-spec.ts';
 import type { ResolvedUser } from './user.ts';
-
-/** What /etc/hosts says. */
-export interface HostsContent {
-  readonly hostname: string;
-  readonly name: string;
-  readonly address?: string | undefined;
-  readonly hosts: Readonly<Record<string, string>>;
-}
-
-/** The text of /etc/hosts. */
-export function hostsText(content: HostsContent): string {
-  const names = [...new Set([content.hostname, content.name])].join(' ');
-  return [
-    '127.0.0.1\tlocalhost',
-    '::1\tlocalhost ip6-localhost ip6-loopback',
-    ...(content.address === undefined ? [`127.0.1.1\t${names}`] : [`${content.address}\t${names}`]),
-    ...Object.entries(content.hosts).map(([name, address]) => `${address}\t${name}`),
-    '',
-  ].join('\n');
-}
-
-/**
- * Rewrites a file that is bind-mounted into a container. Its inode must stay, so it cannot be replaced by a rename: the
- * new text is written over the old and the file cut afterwards, so that a reader never sees it empty.
- */
-export async function rewriteInPlace(path: string, text: string): Promise<void> {
-  const file = await open(path, 'r+');
-  try {
-    const bytes = Buffer.from(text);
-    await file.write(bytes, 0, bytes.length, 0);
-    await file.truncate(bytes.length);
-  } finally {
-    await file.close();
-  }
-}
-
-/** resolv.conf for a container: the host's, without servers that only the host can reach. */
-export function resolvText(host: string, sharesHostNetwork: boolean): string {
-  if (sharesHostNetwork) return host;
-  const kept = host.split('\n').filter((line) => {
-    const server = /^\s*nameserver\s+(\S+)/.exec(line)?.[1];
-    return server === undefined || !isLoopback(server);
-  });
-  return kept.join('\n');
-}
-
-function isLoopback(address: string): boolean {
-  return isIP(address) === 4 ? address.startsWith('127.') : address === '::1';
-}
-
-/** Writes hosts, resolv.conf and hostname into `directory`; returns their mounts. */
-export async function writeIdentityFiles(
-  directory: string,
-  content: HostsContent,
-  sharesHostNetwork: boolean,
-): Promise<BindMount[]> {
-  const host = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');
-  const files = {
-    hosts: hostsText(content),
-    'resolv.conf': resolvText(host, sharesHostNetwork),
-    hostname: `${content.hostname}\n`,
-  };
-  await Promise.all(
-    Object.entries(files).map(([name, text]) => writeFile(join(directory, name), text, { mode: 0o644 })),
-  );
-  return Object.keys(files).map((name) => ({
-    source: join(directory, name),
-    target: `/etc/${name}`,
-    readOnly: true,
-  }));
-}
 
 /** Puts secrets into a memory file system of their own, readable by the container's user only; returns their mounts. */
 export async function writeSecrets(

@@ -2,16 +2,19 @@
 
 import { rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Clock, Random } from '@heptad/core';
+import type { Clock, ContainerId, Random } from '@heptad/core';
 import { systemClock, systemRandom } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { openHome } from '../lifecycle/home.ts';
 import { ManagedRuntime } from '../lifecycle/managed-runtime.ts';
 import type { NetworkBackend } from '../network/backend.ts';
+import type { NetworkJoiner } from '../network/networks.ts';
 import { CGROUP_PARENT } from './assemble.ts';
 import { cgroupDirectories, containerCgroup } from './cgroup.ts';
+import { OciJoiner } from './joiner.ts';
 import { OciDriver } from './oci-driver.ts';
+import type { PlaceOptions } from './place.ts';
 import { type OciProbe, probeOci } from './probe.ts';
 
 /** Options of {@link OciRuntime.open}. */
@@ -19,8 +22,8 @@ export interface OciRuntimeOptions {
   /** The directory of this runtime's containers. One process at a time. */
   readonly home: string;
   readonly images: ImageStore;
-  /** Networks by name. Default none, so that containers have only a loopback interface. */
-  readonly networks?: readonly NetworkBackend[];
+  /** Networks; a map may grow and shrink later. Default none, so that containers have only a loopback interface. */
+  readonly networks?: readonly NetworkBackend[] | ReadonlyMap<string, NetworkBackend>;
   /** The network of a container that names none. Default the first of `networks`, else `none`. */
   readonly defaultNetwork?: string;
   /** Where named volumes live. Default `<home>/volumes`. */
@@ -39,6 +42,7 @@ export interface OciRuntimeOptions {
  */
 export class OciRuntime extends ManagedRuntime {
   #parentCgroups: readonly string[] = [];
+  #places: PlaceOptions | undefined;
 
   /** Probes the machine and opens `home`. Throws `RUNTIME_UNAVAILABLE` with every reason, `HOME_IN_USE`. */
   static async open(options: OciRuntimeOptions): Promise<OciRuntime> {
@@ -60,19 +64,47 @@ export class OciRuntime extends ManagedRuntime {
       random: options.random ?? systemRandom,
     };
     const opened = await openHome(ports.home);
-    const networks = new Map((options.networks ?? []).map((network) => [network.name, network]));
+    const networks = networksByName(options.networks ?? []);
+    let oci: OciRuntime | undefined;
+    const places: PlaceOptions = {
+      networks,
+      defaultNetwork: options.defaultNetwork ?? networks.keys().next().value ?? 'none',
+      find: (reference) => oci?.containers.find(reference)?.record,
+    };
     const driver = await OciDriver.open({
       home: options.home,
       images: options.images,
       volumes: options.volumes ?? join(options.home, 'volumes'),
-      networks,
-      defaultNetwork: options.defaultNetwork ?? networks.keys().next().value ?? 'none',
+      ...places,
       clock: ports.clock,
       probe: { ...probe, runtime, layout },
     });
-    const oci = new OciRuntime(driver, ports, opened);
+    oci = new OciRuntime(driver, ports, opened);
+    oci.#places = places;
     oci.#parentCgroups = cgroupDirectories(layout, containerCgroup(CGROUP_PARENT, 'any')).map(dirname);
     return oci;
+  }
+
+  /** Lets containers join and leave networks while they run. */
+  networkJoiner(): NetworkJoiner {
+    const places = this.#places;
+    if (places === undefined) throw new TypeError('the runtime was not opened');
+    return new OciJoiner(places, (reference, section) =>
+      this.exclusive(reference, async ({ record }) => {
+        await section(record);
+        await this.containers.save(record, { durable: false });
+      }),
+    );
+  }
+
+  /** Writes /etc/hosts of running containers anew, after others came to their networks or left. */
+  async refreshHosts(ids: readonly ContainerId[]): Promise<void> {
+    for (const id of ids) {
+      const entry = this.containers.byId(id);
+      if (entry === undefined || entry.removed || entry.record.process === undefined) continue;
+      // One that is being taken apart at this moment needs no names any more.
+      await this.driver.setHosts(entry.record).catch(() => undefined);
+    }
   }
 
   /** Lets go of `home`; containers run on. Whoever is the last to have containers here takes their parent cgroup along. */
@@ -81,4 +113,11 @@ export class OciRuntime extends ManagedRuntime {
     // A cgroup with containers in it, ours or another engine's, refuses to be removed: that is the test.
     for (const directory of this.#parentCgroups) await rmdir(directory).catch(() => undefined);
   }
+}
+
+function networksByName(
+  networks: readonly NetworkBackend[] | ReadonlyMap<string, NetworkBackend>,
+): ReadonlyMap<string, NetworkBackend> {
+  if (networks instanceof Map) return networks;
+  return new Map([...networks.values()].map((network) => [network.name, network]));
 }

@@ -6,6 +6,7 @@ import type { ContainerId } from '@heptad/core';
 import { errorMessage } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
+import { leaveNetworks } from '../network/leave.ts';
 import { readTextIfAny } from '../system/files.ts';
 import { identify, signalProcess } from '../system/processes.ts';
 import { type AssemblyOptions, CGROUP_PARENT } from './assemble.ts';
@@ -43,7 +44,7 @@ export class Releaser {
     if (halfMade) await attempt(endProcessesOf(id, this.options.clock));
     await attempt(this.deleteFromRuntime(id));
     await Promise.all([
-      ...[...this.options.networks.values()].map((network) => attempt(network.detach(id))),
+      attempt(leaveNetworks([...this.options.networks.values()], id, because)),
       // Secrets stay in memory while the container may be started again.
       attempt(unmountBelow(because === 'removed' ? paths.directory : paths.bundle)),
       attempt(this.endConmon(id)),

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Clock, ResourceLimits } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
-import { hostsText, resolvText } from '../oci/host-files.ts';
+import { hostsText, resolvText } from '../oci/name-files.ts';
 import type { ProcessIdentity } from '../system/processes.ts';
 import type { Accelerator } from './accelerator.ts';
 import type { AgentConnection } from './agent-connection.ts';
@@ -155,7 +155,8 @@ async function resolverText(record: ContainerRecord, address: string | undefined
     ].join('\n');
   }
   if (address === USER_NETWORK.address) return `nameserver ${USER_NETWORK.resolver}\n`;
-  return resolvText(await readFile('/etc/resolv.conf', 'utf8').catch(() => ''), false);
+  const host = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');
+  return resolvText(host, { sharesHostNetwork: false });
 }
 
 function addressFields(guest: GuestAddress | undefined): Field[] {

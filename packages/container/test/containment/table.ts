@@ -164,7 +164,8 @@ old_firewall | reach iptables | a network namespace, no CAP_NET_RAW and CAP_NET_
 change_device_name | rename an interface | a network namespace, no CAP_NET_RAW and CAP_NET_ADMIN | root
 host_loopback | reach a service on the host's 127.0.0.1 | a loopback interface of its own
 host_loopback_by_gateway | the same by the gateway's address | it listens elsewhere
-host_loopback_by_interface | the same by sending 127.0.0.1 out of the interface (CVE-2020-8558) | no capability to bind to an interface; the bridge drops it
+host_loopback_by_interface | the same by sending 127.0.0.1 out of the interface (CVE-2020-8558) | our nftables table drops it
+link_local | reach a link-local service such as a cloud's metadata | our nftables table drops it
 host_abstract_socket | reach an abstract unix socket of the host | the network namespace
 host_shared_memory | reach System V shared memory of the host | the IPC namespace
 # Exhaustion
