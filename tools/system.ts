@@ -16,6 +16,7 @@ export const PLATFORM_PACKAGES: readonly string[] = [
 /** What the tests drive beside it: a real browser, Prometheus as the oracle of our queries, a compiler for escape attempts. */
 export const TEST_PACKAGES: readonly string[] = [
   ...PLATFORM_PACKAGES,
+  'busybox-static',
   'docker.io',
   'chromium',
   'fonts-dejavu-core',

@@ -57,6 +57,7 @@ function generated(folder: string): DefaultTheme.SidebarItem[] {
 const reference: DefaultTheme.SidebarItem[] = [
   { text: 'Command line', link: '/reference/generated/cli' },
   { text: 'HTTP API', link: '/reference/generated/http-api' },
+  { text: 'Docker Engine API', link: '/reference/docker-api' },
   { text: 'Compose keys', link: '/reference/generated/compose-keys' },
   { text: 'Error codes', link: '/reference/generated/errors' },
   { text: 'Examples', link: '/reference/generated/examples' },

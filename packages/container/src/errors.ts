@@ -16,6 +16,7 @@ export type ContainerErrorCode =
   | 'CREDENTIALS_INVALID'
   | 'DIGEST_MISMATCH'
   | 'EXEC_FAILED'
+  | 'EXEC_NOT_FOUND'
   | 'HOME_IN_USE'
   | 'ILLEGAL_TRANSITION'
   | 'IMAGE_INVALID'
@@ -42,6 +43,7 @@ export type ContainerErrorCode =
   | 'REGISTRY_FAILED'
   | 'REGISTRY_UNREACHABLE'
   | 'REGISTRY_UNTRUSTED'
+  | 'ROUTE_NOT_FOUND'
   | 'RUNTIME_FAILED'
   | 'RUNTIME_UNAVAILABLE'
   | 'SIGNATURE_INVALID'
@@ -52,6 +54,8 @@ export type ContainerErrorCode =
   | 'TRUST_POLICY_INVALID'
   | 'UNAUTHENTICATED'
   | 'UNSAFE_ARCHIVE'
+  | 'VOLUME_IN_USE'
+  | 'VOLUME_NOT_FOUND'
   | 'WRONG_PLATFORM';
 
 /** What `@heptad/container` throws. Recognise it with `isHeptadError(error, code)`. */

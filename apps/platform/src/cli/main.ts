@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { Command } from 'commander';
 import { registerChaosCommands } from './commands/chaos.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
+import { registerEngineCommands } from './commands/engine.ts';
 import { registerImageCommands } from './commands/image.ts';
 import { registerInspectCommands } from './commands/inspect.ts';
 import { registerMeshCommands } from './commands/mesh.ts';
@@ -33,6 +34,7 @@ export function buildProgram(): Command {
   registerProcessCommands(program);
   registerDeployCommands(program);
   registerInspectCommands(program);
+  registerEngineCommands(program);
   registerImageCommands(program);
   registerMeshCommands(program);
   registerStorageCommands(program);
