@@ -48,7 +48,8 @@ export async function prepareMachine(
   requireLimits(record.name, spec.limits ?? {});
   requireNetwork(options, spec);
   const directory = options.directoryOf(record.id);
-  const { image, top } = await options.images.unpack(spec.image);
+  const { images } = options;
+  const { image, top } = await images.unpack(await images.requireTrusted(spec.image));
   const base = await options.bases.ensure(image.digest, top);
   const shares = await sharesOf(options, spec, image, top, directory);
   const launch = planLaunch(record, spec, { digest: image.digest, config: image.config.config }, shares);

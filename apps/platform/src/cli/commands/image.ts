@@ -37,6 +37,7 @@ function registerTransferCommands(image: Command): void {
     .option('--plain-http', 'allow HTTP without encryption to a host that is not this machine')
     .option('--ca <file>', "PEM certificate of the registry's authority")
     .option('--no-unpack', 'do not extract the layers now')
+    .option('--referrers', 'fetch what is attached too: signatures, SBOMs')
     .option('--dry-run', 'only say what the name leads to')
     .action(async (name, options, command) => (await load()).pull(name, options, command));
   image
@@ -87,6 +88,7 @@ function registerTrustCommands(image: Command): void {
     .description('sign an image on this machine; push takes the signature along')
     .requiredOption('--key <file>', 'private key')
     .option('-a, --annotation <key=value>', 'further statement to sign', collect, [])
+    .option('--repository <name>', 'the repository it will be pulled from (default: that of its name)')
     .option('--expires <duration>', 'from then on the signature counts no more, such as 720h')
     .addOption(
       new Option('--layout <layout>', 'where cosign finds it')

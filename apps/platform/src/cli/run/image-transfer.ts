@@ -19,6 +19,7 @@ export interface RegistryFlags {
 interface PullFlags extends RegistryFlags {
   readonly platform?: string;
   readonly unpack: boolean;
+  readonly referrers?: boolean;
 }
 
 /** Flags of `heptad image push`. */
@@ -62,6 +63,7 @@ export async function pull(reference: string, flags: PullFlags, command: Command
   }
   const pulling = client.pull(await openImages(), reference, {
     unpack: flags.unpack,
+    referrers: flags.referrers ?? false,
     signal: untilInterrupted(),
     ...(flags.platform === undefined ? {} : { platform: flags.platform }),
   });

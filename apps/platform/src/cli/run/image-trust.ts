@@ -33,6 +33,7 @@ export async function sign(
     key: string;
     annotation: readonly string[];
     expires?: string;
+    repository?: string;
     layout: 'tag' | 'referrer' | 'both';
   },
   command: Command,
@@ -47,6 +48,7 @@ export async function sign(
     password: key.includes('ENCRYPTED') ? await askPassword(`password of ${options.key}`, false) : '',
     annotations: pairs(options.annotation, '--annotation'),
     layout: options.layout,
+    ...(options.repository === undefined ? {} : { repository: options.repository }),
     ...(options.expires === undefined
       ? {}
       : { expiresAt: systemClock.now() + parseDuration(options.expires) }),
