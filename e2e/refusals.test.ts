@@ -124,10 +124,4 @@ describe('the CLI without a platform', () => {
     expect(code).toBe(1);
     expect(output).toContain('heptad up');
   });
-
-  it('says which commands are still to come and fails', async () => {
-    const { code, output } = await run(['dr', 'failover']);
-    expect(code).toBe(1);
-    expect(output).toContain('not there yet');
-  });
 });

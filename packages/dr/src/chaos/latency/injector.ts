@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { NetworkLatencyParams } from '../experiment.ts';
 import type { ActiveFault, ChaosInstance, FaultRecord, InjectionRequest, Injector, Proof } from '../types.ts';
 import { LatencyHelper } from './helper-process.ts';
-import { measureRoundTrip, median } from './measure.ts';
+import { measureRoundTrip, unhindered } from './measure.ts';
 import { type NamespaceRef, namespaceAt, runNft } from './nft.ts';
 import type { HelperTask } from './protocol.ts';
 import { removeScript } from './rules.ts';
@@ -205,19 +205,19 @@ class LatencyFault implements ActiveFault {
     for (const place of this.#places) {
       for (let i = 0; i < BASELINE_SAMPLES; i += 1) await this.#measure(place, this.#after, signal);
     }
-    const limitMs = median(this.#before) + this.#params.latencyMs * PROVEN_SHARE;
-    if (this.#after.length > 0 && median(this.#after) > limitMs) {
+    const limitMs = unhindered(this.#before) + this.#params.latencyMs * PROVEN_SHARE;
+    if (this.#after.length > 0 && unhindered(this.#after) > limitMs) {
       throw new HeptadError(
         'NOT_RECOVERED',
-        `${this.#request.target.name} is still slow after the fault was removed: round trip ${median(this.#after).toFixed(1)} ms, was ${median(this.#before).toFixed(1)} ms`,
+        `${this.#request.target.name} is still slow after the fault was removed: round trip ${unhindered(this.#after).toFixed(1)} ms, was ${unhindered(this.#before).toFixed(1)} ms`,
       );
     }
   }
 
   proof(): Proof {
-    const before = median(this.#before);
-    const during = median(this.#during);
-    const after = median(this.#after);
+    const before = unhindered(this.#before);
+    const during = unhindered(this.#during);
+    const after = unhindered(this.#after);
     const oneWay = this.#chunks === 0 ? 0 : this.#delaySumMs / this.#chunks;
     const evidence = {
       askedLatencyMs: this.#params.latencyMs,
