@@ -1,7 +1,6 @@
 // Pull: a reference to manifests, their blobs in parallel, each layer unpacked as soon as those below it are, the name last.
 
 import type { Clock, Random } from '@heptad/core';
-import { isHeptadError } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { chainIds, type Digest } from '../image/digest.ts';
 import type { ImageStore } from '../image/image-store.ts';
@@ -9,14 +8,9 @@ import {
   type Descriptor,
   type ImageConfig,
   type ImageManifest,
-  isImage,
-  isIndex,
   parseImageConfig,
-  parseIndex,
-  parseManifest,
 } from '../image/manifest.ts';
 import {
-  choosePlatform,
   formatPlatform,
   hostPlatform,
   type Platform,
@@ -28,10 +22,18 @@ import type { BlobIngest, Hold } from './blob-ingest.ts';
 import { tryEach } from './endpoints.ts';
 import { type FetchedBlob, fetchBlob } from './fetch-blob.ts';
 import { allOrNone, Limiter } from './limiter.ts';
-import { manifestName, type RegistryLocation } from './location.ts';
-import { type FetchedManifest, getManifest, headManifest } from './manifest-source.ts';
+import type { RegistryLocation } from './location.ts';
 import type { Report } from './operation.ts';
 import type { TransferEvent } from './progress.ts';
+import {
+  nameTarget,
+  type PlannedImage,
+  partsOf,
+  planImages,
+  resolveManifest,
+  type WantedPlatform,
+  wrongPlatform,
+} from './pull-plan.ts';
 import { pullReferrers } from './pull-referrers.ts';
 import type { RetryOptions } from './retry.ts';
 import type { RegistrySession } from './session.ts';
@@ -76,13 +78,6 @@ export interface PullContext {
   readonly random: Random;
 }
 
-/** A manifest that is being pulled. */
-interface PlannedImage {
-  readonly fetched: FetchedManifest;
-  readonly manifest: ImageManifest;
-  readonly platform: Platform | undefined;
-}
-
 const DEFAULT_PARALLEL_DOWNLOADS = 3;
 
 /** Carries out one pull. */
@@ -113,11 +108,16 @@ export class ImagePull {
     // A denied image is not even asked for.
     const { requirement } = await images.trust.decide(location.reference);
     await using hold = await ingest.hold();
-    const top = await this.resolve();
-    const planned = await this.plan(top, wanted);
+    const planning = {
+      ...this.context,
+      signal: this.signal,
+      ask: <T>(request: (session: RegistrySession) => Promise<T>) => this.ask(request),
+    };
+    const top = await resolveManifest(planning);
+    const planned = await planImages(planning, top, wanted);
     const parts = partsOf(planned);
-    await hold.blobs([top.descriptor, ...planned.map(({ fetched }) => fetched.descriptor), ...parts]);
     const subjects = [top.descriptor, ...planned.map(({ fetched }) => fetched.descriptor)];
+    await hold.blobs([...subjects, ...parts]);
     const mustBeSigned = requirement.action === 'require-signature';
     if (mustBeSigned) await this.requireSigned(subjects);
     this.reportPlan(top.descriptor, parts);
@@ -129,7 +129,7 @@ export class ImagePull {
     for (const { fetched } of planned) await ingest.put(fetched.bytes, fetched.descriptor);
     await ingest.put(top.bytes, top.descriptor);
     if (this.options.referrers === true && !mustBeSigned) await this.fetchReferrers(subjects);
-    const target = this.nameTarget(top.descriptor, planned, wanted);
+    const target = nameTarget(location.reference, top, planned, wanted);
     const tag = await images.setTag(
       location.digest === undefined ? location.reference : `${repositoryOf(location)}@${target.digest}`,
       target,
@@ -149,68 +149,6 @@ export class ImagePull {
     return this.options.platform === undefined ? hostPlatform() : parsePlatform(this.options.platform);
   }
 
-  /** The manifest or index that the reference leads to, from the store when it is the same. */
-  private async resolve(): Promise<FetchedManifest> {
-    const { ingest, location, images } = this.context;
-    const name = manifestName(location);
-    if (location.digest !== undefined) {
-      const known = await this.fromStore(location.digest);
-      if (known !== undefined) return known;
-    } else if ((await images.target(location.reference).catch(notHere)) !== undefined) {
-      // Asking costs no quota at registries that count pulls, and an image that has not changed needs no more.
-      const found = await this.ask((session) =>
-        headManifest(session, location.repository, name, this.signal),
-      );
-      const bytes = found === undefined ? undefined : await ingest.bytes(found.digest);
-      if (found !== undefined && bytes?.length === found.size) return { descriptor: found, bytes };
-    }
-    return await this.ask((session) => getManifest(session, location.repository, name, this.signal));
-  }
-
-  private async fromStore(digest: Digest): Promise<FetchedManifest | undefined> {
-    const bytes = await this.context.ingest.bytes(digest);
-    if (bytes === undefined) return undefined;
-    const { target } = await this.context.images.target(digest);
-    return { descriptor: target, bytes };
-  }
-
-  /** Which images are to be fetched, their manifests included. Throws `WRONG_PLATFORM`. */
-  private async plan(top: FetchedManifest, wanted: Platform | 'all'): Promise<PlannedImage[]> {
-    const { reference } = this.context.location;
-    if (!isIndex(top.descriptor)) return [this.planned(top, undefined)];
-    const { manifests } = parseIndex(top.bytes, `the index of ${reference}`);
-    // Indexes also list attestations, whose platform is "unknown".
-    const runnable = manifests.filter(({ platform }) => platform?.os !== 'unknown');
-    const chosen = wanted === 'all' ? runnable : [choosePlatform(runnable, wanted)];
-    const planned: PlannedImage[] = [];
-    for (const descriptor of chosen) {
-      if (descriptor === undefined) throw wrongPlatform(reference, wanted, runnable);
-      planned.push(this.planned(await this.child(descriptor), descriptor.platform));
-    }
-    return planned;
-  }
-
-  private planned(fetched: FetchedManifest, platform: Platform | undefined): PlannedImage {
-    const { reference } = this.context.location;
-    const manifest = parseManifest(fetched.bytes, `the manifest of ${reference}`);
-    if (isImage(manifest)) return { fetched, manifest, platform };
-    throw new ContainerError(
-      'NOT_SUPPORTED',
-      `cannot pull ${reference}: it is no image but ${manifest.artifactType ?? manifest.config.mediaType}`,
-      { hint: 'RegistryClient.manifest() and blob() fetch artifacts' },
-    );
-  }
-
-  private async child(descriptor: Descriptor): Promise<FetchedManifest> {
-    const bytes = await this.context.ingest.bytes(descriptor.digest);
-    if (bytes !== undefined) return { descriptor: bare(descriptor), bytes };
-    const { location } = this.context;
-    const fetched = await this.ask((session) =>
-      getManifest(session, location.repository, descriptor.digest, this.signal),
-    );
-    return { descriptor: bare(descriptor), bytes: fetched.bytes };
-  }
-
   private reportPlan(top: Descriptor, parts: readonly Descriptor[]): void {
     this.report({
       type: 'resolved',
@@ -223,7 +161,7 @@ export class ImagePull {
       this.report({ type: 'blob', digest, status: 'waiting', offset: 0, size });
   }
 
-  private async fetchImage(image: PlannedImage, wanted: Platform | 'all', hold: Hold): Promise<void> {
+  private async fetchImage(image: PlannedImage, wanted: WantedPlatform, hold: Hold): Promise<void> {
     const { manifest } = image;
     const configHere = this.fetch(manifest.config);
     const layersHere = manifest.layers.map((layer) => this.fetch(layer));
@@ -243,7 +181,7 @@ export class ImagePull {
   /** The image's config: it must fit the manifest, and, unless every platform is wanted, the platform asked for. */
   private async readConfig(
     { fetched, manifest, platform }: PlannedImage,
-    wanted: Platform | 'all',
+    wanted: WantedPlatform,
   ): Promise<ImageConfig> {
     const { reference } = this.context.location;
     const bytes = await this.context.ingest.bytes(manifest.config.digest);
@@ -267,23 +205,44 @@ export class ImagePull {
     return config;
   }
 
+  /**
+   * Extraction of a layer begins when it and those below it have arrived, without waiting for theirs to end: the store
+   * lays layers out side by side and gives them their names from the bottom up.
+   */
   private async unpack(
     manifest: ImageManifest,
     config: ImageConfig,
     layersHere: readonly Promise<void>[],
   ): Promise<void> {
     const chain = chainIds(config.rootfs.diff_ids);
-    let parent: Digest | undefined;
-    for (const [index, layer] of manifest.layers.entries()) {
-      const chainId = chain[index];
-      const diffId = config.rootfs.diff_ids[index];
-      await layersHere[index];
-      this.signal.throwIfAborted();
-      if (chainId === undefined || diffId === undefined) return;
-      await this.context.ingest.unpack(layer, diffId, chainId, parent);
-      this.report({ type: 'unpacked', digest: layer.digest, chainId });
-      parent = chainId;
+    const unpacking: Promise<void>[] = [];
+    try {
+      for (const [index, layer] of manifest.layers.entries()) {
+        const chainId = chain[index];
+        const diffId = config.rootfs.diff_ids[index];
+        await layersHere[index];
+        this.signal.throwIfAborted();
+        if (chainId === undefined || diffId === undefined) break;
+        const work = this.unpackLayer(layer, diffId, chainId, chain[index - 1]);
+        // A layer that is refused ends the downloads too; the error itself is thrown below.
+        work.catch((error: unknown) => this.controller.abort(error));
+        unpacking.push(work);
+      }
+      await Promise.all(unpacking);
+    } finally {
+      // Nothing is written any more when we answer.
+      await Promise.allSettled(unpacking);
     }
+  }
+
+  private async unpackLayer(
+    layer: Descriptor,
+    diffId: Digest,
+    chainId: Digest,
+    parent: Digest | undefined,
+  ): Promise<void> {
+    await this.context.ingest.unpack(layer, diffId, chainId, parent);
+    this.report({ type: 'unpacked', digest: layer.digest, chainId });
   }
 
   /** One blob, once however often the images of this pull share it. */
@@ -355,18 +314,6 @@ export class ImagePull {
     }
   }
 
-  /** What the name leads to: all of an index, or the one image of it that runs elsewhere. */
-  private nameTarget(
-    top: Descriptor,
-    planned: readonly PlannedImage[],
-    wanted: Platform | 'all',
-  ): Descriptor {
-    const [only] = planned;
-    const isForeign = wanted !== 'all' && platformRank(hostPlatform(), wanted) === undefined;
-    // The store shows an index as this machine's image of it; asked for another, the name must lead to that one.
-    return bare(isIndex(top) && isForeign && only !== undefined ? only.fetched.descriptor : top);
-  }
-
   private async ask<T>(request: (session: RegistrySession) => Promise<T>): Promise<T> {
     return await tryEach(this.context.sessions, request, (host, error) =>
       this.report({ type: 'retry', what: host, attempt: 1, reason: error.message }),
@@ -374,39 +321,6 @@ export class ImagePull {
   }
 }
 
-/** Configs and layers of some images, each once. */
-function partsOf(planned: readonly PlannedImage[]): Descriptor[] {
-  const parts = planned.flatMap(({ manifest }) => [manifest.config, ...manifest.layers]);
-  return [...new Map(parts.map((part) => [part.digest, part])).values()];
-}
-
-function notHere(error: unknown): undefined {
-  if (isHeptadError(error, 'IMAGE_NOT_FOUND')) return undefined;
-  throw error;
-}
-
-/** Annotations and platform belong to the index that a descriptor stands in. */
-function bare({ mediaType, digest, size }: Descriptor): Descriptor {
-  return { mediaType, digest, size };
-}
-
 function repositoryOf({ reference }: RegistryLocation): string {
   return parseReference(reference).repository;
-}
-
-function wrongPlatform(
-  reference: string,
-  wanted: Platform | 'all',
-  offered: readonly Descriptor[],
-): ContainerError {
-  const names = offered.flatMap(({ platform }) => (platform === undefined ? [] : [formatPlatform(platform)]));
-  const what = wanted === 'all' ? 'any platform' : formatPlatform(wanted);
-  return new ContainerError(
-    'WRONG_PLATFORM',
-    `${reference} is not for ${what}; it is for ${names.join(', ') || 'none'}`,
-    {
-      hint: 'choose one of these (option platform, flag --platform), or another image',
-      details: { wanted: what, offered: names },
-    },
-  );
 }
