@@ -160,13 +160,15 @@ class BatchWriter implements BlobWriter {
   private readonly content: ContentStore;
   private readonly target: ContentWriter;
   private readonly descriptor: Descriptor;
-  private pending: Uint8Array[] = [];
+  // One buffer for the whole blob: a new one for each write would keep the garbage collector busy.
+  private readonly pending: Buffer;
   private pendingBytes = 0;
 
   constructor(content: ContentStore, target: ContentWriter, descriptor: Descriptor) {
     this.content = content;
     this.target = target;
     this.descriptor = descriptor;
+    this.pending = Buffer.allocUnsafeSlow(Math.max(1, Math.min(WRITE_BYTES, descriptor.size)));
   }
 
   get offset(): number {
@@ -174,13 +176,16 @@ class BatchWriter implements BlobWriter {
   }
 
   async write(chunk: Uint8Array): Promise<void> {
-    this.pending.push(chunk);
-    this.pendingBytes += chunk.length;
-    if (this.pendingBytes >= WRITE_BYTES) await this.flush();
+    for (let at = 0; at < chunk.length; ) {
+      const part = chunk.subarray(at, at + this.pending.length - this.pendingBytes);
+      this.pending.set(part, this.pendingBytes);
+      this.pendingBytes += part.length;
+      at += part.length;
+      if (this.pendingBytes === this.pending.length) await this.flush();
+    }
   }
 
   async restart(): Promise<void> {
-    this.pending = [];
     this.pendingBytes = 0;
     await this.target.truncate();
   }
@@ -208,16 +213,14 @@ class BatchWriter implements BlobWriter {
   }
 
   async abort(): Promise<void> {
-    this.pending = [];
     this.pendingBytes = 0;
     await this.target.abort();
   }
 
   private async flush(): Promise<void> {
-    const [first] = this.pending;
-    if (first === undefined) return;
-    const chunk = this.pending.length === 1 ? first : Buffer.concat(this.pending, this.pendingBytes);
-    this.pending = [];
+    if (this.pendingBytes === 0) return;
+    const chunk = this.pending.subarray(0, this.pendingBytes);
+    // Written before the buffer is filled again, and counted once: while it is written, `offset` is the target's.
     this.pendingBytes = 0;
     await this.target.write(chunk);
   }
