@@ -100,9 +100,10 @@ describe('every route', () => {
   });
 
   it('refuses a token that is none', async () => {
-    for (const route of routes.filter((one) => !isPublic(one))) {
+    for (const [index, route] of routes.filter((one) => !isPublic(one)).entries()) {
       const { status } = await server.ask(route.method, pathOf(route), {
         token: 'hpt_0123456789abcdef0123456789abcdef',
+        from: addressOf(index),
         ...(route.otlp ? { port: server.config.otlpPort } : {}),
       });
       expect([nameOf(route), status]).toEqual([nameOf(route), 401]);
@@ -190,9 +191,12 @@ describe('a login', () => {
 });
 
 describe('who asks too often', () => {
-  it('is told when to come again', async () => {
+  it.each([
+    ['without a token', '127.0.3.1', {}],
+    ['with tokens that are none', '127.0.3.3', { token: 'hpt_0123456789abcdef0123456789abcdef' }],
+  ])('%s is told when to come again', async (_how, from, credentials) => {
     const answers = await Promise.all(
-      Array.from({ length: 60 }, () => server.ask('GET', '/api/v1/services', { from: '127.0.3.1' })),
+      Array.from({ length: 60 }, () => server.ask('GET', '/api/v1/services', { from, ...credentials })),
     );
     const limited = answers.filter(({ status }) => status === 429);
     expect(limited.length).toBeGreaterThan(0);

@@ -96,6 +96,29 @@ describe('revisions', () => {
   });
 });
 
+describe('endpoints', () => {
+  const spec = { service: 'billing', address: '192.0.2.7', ports: { http: 8080 } };
+
+  it('of outside services are named, read and taken away', async () => {
+    const path = '/api/v1/mesh/endpoints/billing-outside';
+    const made = await server.admin('PUT', path, { spec });
+    expect([made.status, made.body.status.state]).toEqual([200, 'ready']);
+    expect((await server.admin('GET', path)).body.spec).toMatchObject(spec);
+    expect((await server.admin('DELETE', path)).status).toBe(204);
+    expect((await server.admin('GET', path)).status).toBe(404);
+  });
+
+  it('of the platform itself are not for others to change', async () => {
+    const path = '/api/v1/mesh/endpoints/heptad';
+    for (const method of ['PUT', 'DELETE']) {
+      const answer = await server.admin(method, path, method === 'PUT' ? { spec } : undefined);
+      expect([method, answer.status, answer.body.code]).toEqual([method, 409, 'CONFLICT']);
+    }
+    const posing = { ...spec, labels: { 'heptad.io/container': 'x' } };
+    expect((await server.admin('PUT', '/api/v1/mesh/endpoints/other', { spec: posing })).status).toBe(409);
+  });
+});
+
 describe('lists', () => {
   it.each([
     ['/api/v1/mesh/policies', (name: string) => server.admin('PUT', `/api/v1/mesh/policies/${name}`, POLICY)],

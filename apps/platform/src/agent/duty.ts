@@ -111,7 +111,15 @@ export async function beginDuty(options: DutyOptions): Promise<Duty> {
   observeContainers(engine.runtime);
   const otlp = new URL(server);
   otlp.port = String(config.otlpPort);
-  opened.use(new LogShipper({ runtime: engine.runtime, endpoint: otlp.origin, token, clock }));
+  opened.use(
+    new LogShipper({
+      runtime: engine.runtime,
+      endpoint: otlp.origin,
+      token,
+      clock,
+      marksFile: join(platformPaths(config.home).run, 'shipped-logs.json'),
+    }),
+  );
   const url = `http://${config.host}:${config.agentPort}`;
   const value = JSON.stringify({ url, token: options.agentToken });
   await store.txn({ compare: [], success: [{ op: 'put', key: agentKey(config.nodeName), value }] });

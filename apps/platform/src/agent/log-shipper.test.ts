@@ -1,4 +1,7 @@
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { ContainerInfo, ContainerRuntime, LogLine, LogOptions } from '@heptad/core';
 import { systemClock } from '@heptad/core';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -106,6 +109,29 @@ it('is not held up by lines that the receiver will never take', async () => {
   const lines = [line('x'.repeat(5 * 1024 * 1024), soon), line('after', soon + 1)];
   await using _shipper = shipperOf(runtimeWith(() => lines));
   await until(bodies).toEqual(['after']);
+});
+
+it('sends after its own absence what was said meanwhile, and nothing twice', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'marks-'));
+  const marksFile = join(directory, 'marks.json');
+  const open = (lines: readonly LogLine[]): LogShipper =>
+    new LogShipper({
+      runtime: runtimeWith(() => lines),
+      endpoint,
+      token: 'pear',
+      clock: systemClock,
+      marksFile,
+    });
+  const soon = Date.now() + 60_000;
+  const lines = [line('before', soon)];
+  const first = open(lines);
+  await until(bodies).toEqual(['before']);
+  await first[Symbol.asyncDispose]();
+  // Older than the start of the second shipper, as what a container says while no agent runs always is.
+  lines.push(line('meanwhile', soon + 1));
+  await using _second = open(lines);
+  await until(bodies).toEqual(['before', 'meanwhile']);
+  await rm(directory, { recursive: true });
 });
 
 it("leaves containers alone that are not the platform's", async () => {

@@ -1,6 +1,8 @@
 // Sends the output of every container on the node to the platform's log store, as OTLP.
 
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import type { Clock, ContainerRuntime, LogLine } from '@heptad/core';
+import { z } from 'zod';
 import { CONTAINER_LABEL } from './agent-api.ts';
 
 /** Label that says which service a container belongs to. */
@@ -15,7 +17,10 @@ const MAX_BATCH_CHARS = 1024 * 1024;
 /** The receiver is not to blame for these: sending the same again cannot help. */
 const HOPELESS_STATUS: ReadonlySet<number> = new Set([400, 413, 415, 422]);
 
+const marksSchema = z.record(z.string(), z.number());
+
 interface WaitingLine {
+  readonly id: string;
   readonly container: string;
   readonly service: string;
   readonly line: LogLine;
@@ -27,6 +32,8 @@ export interface LogShipperOptions {
   readonly endpoint: string;
   readonly token: string;
   readonly clock: Clock;
+  /** Remembers up to when each container's lines were sent, so that those of an agent's absence follow. */
+  readonly marksFile?: string;
 }
 
 /** Follows all containers' logs and ships them in batches until closed. */
@@ -38,6 +45,9 @@ export class LogShipper implements AsyncDisposable {
   readonly #takenUntil = new Map<string, number>();
   readonly #startedAt: number;
   readonly #running: Promise<void>;
+  /** As {@link LogShipper.#takenUntil}, but of what has arrived. */
+  readonly #sentUntil = new Map<string, number>();
+  #saved = '';
   #waiting: WaitingLine[] = [];
 
   constructor(options: LogShipperOptions) {
@@ -46,13 +56,43 @@ export class LogShipper implements AsyncDisposable {
     this.#running = this.#run();
   }
 
+  async #loadMarks(): Promise<void> {
+    const { marksFile } = this.#options;
+    if (marksFile === undefined) return;
+    try {
+      const marks = marksSchema.parse(JSON.parse(await readFile(marksFile, 'utf8')));
+      for (const [id, at] of Object.entries(marks)) {
+        this.#takenUntil.set(id, at);
+        this.#sentUntil.set(id, at);
+      }
+    } catch {
+      // The first start, or a file cut short: lines from now on are sent, as ever.
+    }
+  }
+
+  async #saveMarks(): Promise<void> {
+    const { marksFile } = this.#options;
+    if (marksFile === undefined) return;
+    const text = JSON.stringify(Object.fromEntries(this.#sentUntil));
+    if (text === this.#saved) return;
+    try {
+      await writeFile(`${marksFile}.tmp`, text);
+      await rename(`${marksFile}.tmp`, marksFile);
+      this.#saved = text;
+    } catch {
+      // A full disk costs at most the lines of the next absence.
+    }
+  }
+
   async #run(): Promise<void> {
     const { clock, runtime } = this.#options;
+    await this.#loadMarks();
     while (!this.#stop.signal.aborted) {
       const containers = await runtime.list().catch(() => undefined);
       if (containers !== undefined) {
         const present = new Set(containers.map(({ id }) => id));
-        for (const id of this.#takenUntil.keys()) if (!present.has(id)) this.#takenUntil.delete(id);
+        for (const marks of [this.#takenUntil, this.#sentUntil])
+          for (const id of marks.keys()) if (!present.has(id)) marks.delete(id);
       }
       for (const container of containers ?? []) {
         if (container.labels[CONTAINER_LABEL] === undefined || this.#followed.has(container.id)) continue;
@@ -60,6 +100,7 @@ export class LogShipper implements AsyncDisposable {
         void this.#follow(container.id, container.name, container.labels[SERVICE_LABEL] ?? container.name);
       }
       await this.#ship();
+      await this.#saveMarks();
       await clock.sleep(TICK_MS, this.#stop.signal).catch(() => {});
     }
   }
@@ -72,7 +113,7 @@ export class LogShipper implements AsyncDisposable {
         signal: this.#stop.signal,
       })) {
         this.#takenUntil.set(id, line.at + 1);
-        this.#waiting.push({ container, service, line });
+        this.#waiting.push({ id, container, service, line });
         if (this.#waiting.length > MAX_WAITING_LINES)
           this.#waiting.splice(0, this.#waiting.length - MAX_WAITING_LINES);
       }
@@ -97,6 +138,7 @@ export class LogShipper implements AsyncDisposable {
       if (!sent) return;
       // The oldest may have been dropped meanwhile: only what was sent goes.
       const gone = new Set(batch);
+      for (const { id, line } of batch) this.#sentUntil.set(id, line.at + 1);
       this.#waiting = this.#waiting.filter((line) => !gone.has(line));
     }
   }
@@ -104,6 +146,7 @@ export class LogShipper implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#running;
+    await this.#saveMarks();
   }
 }
 

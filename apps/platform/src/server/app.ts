@@ -127,7 +127,11 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
         },
       );
     }
-    request.principal = await gate.authenticate(token);
+    request.principal = await gate.authenticate(token).catch((error: unknown) => {
+      // Whoever guesses tokens is as unknown as one who has none.
+      gate.admitAnonymous(request.ip);
+      throw error;
+    });
     await gate.admit(request.principal, typeof access === 'function' ? access(request.principal) : access, {
       method: request.method,
       path: request.url.split('?')[0] ?? '',

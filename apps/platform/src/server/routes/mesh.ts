@@ -2,6 +2,7 @@
 
 import {
   type EndpointResource,
+  endpointSpec,
   errorMessage,
   HeptadError,
   invalidArgument,
@@ -11,10 +12,12 @@ import {
   trafficRuleSpec,
 } from '@heptad/core';
 import { z } from 'zod';
+import { CONTAINER_LABEL } from '../../agent/agent-api.ts';
 import type { App } from '../app.ts';
 import { ifRevisionOf, setEtag } from '../etag.ts';
 import { page, pageQuery } from '../paging.ts';
 import type { ServerParts } from '../parts.ts';
+import { SYSTEM_LABEL } from '../system-service.ts';
 
 const nameParams = z.object({ name: resourceName });
 const callBody = z.object({
@@ -39,6 +42,41 @@ export function meshRoutes(app: App, parts: ServerParts): void {
 
   app.get('/api/v1/mesh/endpoints', { ...read, schema: { querystring: pageQuery } }, async (request) =>
     page<EndpointResource>((await Endpoint.list()).items, request.query),
+  );
+
+  app.get(
+    '/api/v1/mesh/endpoints/:name',
+    { ...read, schema: { params: nameParams } },
+    async (request, reply) => {
+      const found = await Endpoint.get(request.params.name);
+      setEtag(reply, found);
+      return found;
+    },
+  );
+  app.put(
+    '/api/v1/mesh/endpoints/:name',
+    { ...write, schema: { params: nameParams, body: z.object({ spec: endpointSpec }) } },
+    async (request, reply) => {
+      const { name } = request.params;
+      requireForeign(await Endpoint.find(name), request.body.spec);
+      await Endpoint.apply(
+        { name, spec: request.body.spec, status: { state: 'ready' } },
+        ifRevisionOf(request),
+      );
+      // Who names an endpoint says that it can be used, also when it was taken out before.
+      const endpoint = await Endpoint.updateStatus(name, () => ({ state: 'ready' }));
+      setEtag(reply, endpoint);
+      return endpoint;
+    },
+  );
+  app.delete(
+    '/api/v1/mesh/endpoints/:name',
+    { ...write, schema: { params: nameParams } },
+    async (request, reply) => {
+      requireForeign(await Endpoint.get(request.params.name), undefined);
+      await Endpoint.remove(request.params.name, ifRevisionOf(request));
+      return reply.status(204).send();
+    },
   );
 
   app.get('/api/v1/mesh/policies', { ...read, schema: { querystring: pageQuery } }, async (request) =>
@@ -122,6 +160,22 @@ export function meshRoutes(app: App, parts: ServerParts): void {
       });
     return { status: answer.status, headers: Object.fromEntries(answer.headers.entries()), body: text };
   });
+}
+
+/** Endpoints of containers, and the platform's own, are the platform's to write. */
+function requireForeign(
+  existing: EndpointResource | undefined,
+  wanted: EndpointResource['spec'] | undefined,
+): void {
+  const owned = Object.keys({ ...existing?.labels, ...existing?.spec.labels, ...wanted?.labels }).find(
+    (label) => label === CONTAINER_LABEL || label === SYSTEM_LABEL,
+  );
+  if (owned === undefined) return;
+  throw new HeptadError(
+    'CONFLICT',
+    `cannot change endpoint "${existing?.name ?? wanted?.service}": it is the platform's own (label ${owned})`,
+    { hint: 'scale or delete its service instead; endpoints of your own need a name of their own' },
+  );
 }
 
 /** The answer's text, read no further than the limit: a service must not fill our memory. */
