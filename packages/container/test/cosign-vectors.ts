@@ -29,3 +29,10 @@ export const COSIGN_PAYLOAD: string =
 /** Its signature, as the annotation has it. */
 export const COSIGN_SIGNATURE =
   'MEQCICkJV3W6KSFhiuDeT0QHhoyo6YdemylPeZms5pBJ3oesAiBtR3New3sMg3mMsvwRPlhBjOXoRkDd2yIGAiGQuzgKlA==';
+
+/** A manifest, byte by byte, and cosign's bundle with a signature of it. */
+export const BUNDLE_MANIFEST: string =
+  '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}';
+
+export const COSIGN_BUNDLE: string =
+  '{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial":{"publicKey":{"hint":"cRfSd4NDdRjf2JdaWO7mTz0lrviFqC5NILQ9whJ8j7Y="}}, "dsseEnvelope":{"payload":"eyJfdHlwZSI6Imh0dHBzOi8vaW4tdG90by5pby9TdGF0ZW1lbnQvdjAuMSIsInByZWRpY2F0ZVR5cGUiOiJodHRwczovL3NpZ3N0b3JlLmRldi9jb3NpZ24vc2lnbi92MSIsInN1YmplY3QiOlt7Im5hbWUiOiJtYW5pZmVzdC5qc29uIiwiZGlnZXN0Ijp7InNoYTI1NiI6ImYyMGM0MzE2MWQ3Mzg0ODQwOGVmMjQ3ZjBlYzcxMTFiMTlmZTU4ZmZlYmMwY2JjYWEwZDJjOGJkYTQ5NjcyNjgifX1dLCJwcmVkaWNhdGUiOnt9fQ==", "payloadType":"application/vnd.in-toto+json", "signatures":[{"sig":"MEUCIBIgPXUPtD9KIvf3vWDmfZiqd6fQ6RDtGlxJDVAtfpDOAiEA+nTgoG9v++BbgV7FsN4oT8v9bYnoaqQVIHXEKnv72Yo="}]}}';

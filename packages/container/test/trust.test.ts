@@ -18,10 +18,12 @@ import {
 import type { Clock } from '@heptad/core';
 import { systemClock } from '@heptad/core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { putBytes, putJson } from '../src/image/documents.ts';
+import { attachArtifact, putBytes, putJson } from '../src/image/documents.ts';
 import { type Descriptor, MEDIA_TYPE, parseManifest } from '../src/image/manifest.ts';
 import { PAYLOAD_MEDIA_TYPE } from '../src/trust/claims.ts';
 import { SIGNATURE_ANNOTATION, signatureTag } from '../src/trust/signatures.ts';
+import { verifyDigests } from '../src/trust/verify-image.ts';
+import { BUNDLE_MANIFEST, COSIGN_BUNDLE, COSIGN_PUBLIC_KEY } from './cosign-vectors.ts';
 import { noRegistry, type Registry, startRegistry } from './registry-support.ts';
 import { temporaryDirectory } from './support.ts';
 
@@ -206,6 +208,31 @@ describe('a signature', () => {
     for (const text of ['', '%%%', 'AAAA', 'A'.repeat(100_000)]) await forge(digest, '{}', text);
     await signImage(images, NAME, { key: alice.privateKey, layout: 'referrer' });
     await verifyImage(images, NAME, { keys: [alice.publicKey] });
+  });
+});
+
+describe('a bundle of cosign 3', () => {
+  it('attached as a referrer counts, where no repository is asked for', async () => {
+    const subject = await putBytes(images, Buffer.from(BUNDLE_MANIFEST), MEDIA_TYPE.manifest);
+    const artifactType = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+    const layer = await putBytes(images, Buffer.from(COSIGN_BUNDLE), artifactType);
+    await attachArtifact(images, subject.digest, { artifactType, layers: [layer] });
+    const about = { reference: NAME, repository: NAME, digests: [subject.digest] };
+    const keys = [COSIGN_PUBLIC_KEY];
+    const { signatures } = await verifyDigests(images, about, { keys, identity: 'any' });
+    expect(signatures).toMatchObject([{ digest: subject.digest }]);
+    await expect(verifyDigests(images, about, { keys })).rejects.toMatchObject(
+      refusal('for which repository'),
+    );
+    await expect(
+      verifyDigests(images, about, { keys: [alice.publicKey], identity: 'any' }),
+    ).rejects.toMatchObject(refusal('not of any of the keys'));
+    // Attached to another image it is a signature of the first one.
+    const { digest } = await images.inspect(NAME);
+    await attachArtifact(images, digest, { artifactType, layers: [layer] });
+    await expect(verifyImage(images, NAME, { keys, identity: 'any' })).rejects.toMatchObject(
+      refusal(`of another image, ${subject.digest}`),
+    );
   });
 });
 

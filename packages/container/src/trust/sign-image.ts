@@ -87,7 +87,9 @@ export async function signImage(
   });
   const layer = await putBytes(images, payload, PAYLOAD_MEDIA_TYPE);
   // One whose payload is damaged proves nothing and could not be pushed.
-  const present = (await findSignatures(images, target.digest)).filter((one) => one.payload !== undefined);
+  const present = (await findSignatures(images, target.digest)).filter(
+    ({ kind, payload: bytes }) => kind === 'payload' && bytes !== undefined,
+  );
   const publicKey = createPublicKey(key);
   const isThere = present.some(
     (one) => one.layer.digest === layer.digest && isSignedBy(payload, one.signature, publicKey),

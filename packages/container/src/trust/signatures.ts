@@ -6,7 +6,8 @@ import type { Digest } from '../image/digest.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { type Descriptor, isIndex, MAX_MANIFEST_BYTES, parseManifest } from '../image/manifest.ts';
 import type { Referrer } from '../image/referrers.ts';
-import { MAX_PAYLOAD_BYTES, PAYLOAD_MEDIA_TYPE } from './claims.ts';
+import { isBundleType, MAX_BUNDLE_BYTES, openBundle } from './bundle.ts';
+import { MAX_PAYLOAD_BYTES, PAYLOAD_MEDIA_TYPE, parsePayload, type SignatureClaims } from './claims.ts';
 
 /** Where the signature of a payload is: base64 of its DER, on the layer's descriptor. */
 export const SIGNATURE_ANNOTATION = 'dev.cosignproject.cosign/signature';
@@ -19,11 +20,15 @@ const MAX_SIGNATURE_BYTES = 1024;
 
 /** A signature as it is found, not verified. */
 export interface FoundSignature {
-  /** The layer that holds the payload and carries the signature. */
+  /** `payload`: signed bytes in a layer, the signature on it. `bundle`: both in one document, as cosign 3 writes them. */
+  readonly kind: 'payload' | 'bundle';
+  /** The layer that holds it. */
   readonly layer: Descriptor;
-  /** Undefined when the content store has it damaged or not at all. */
+  /** The bytes that were signed; undefined when the content store has them damaged or not at all. */
   readonly payload: Uint8Array | undefined;
   readonly signature: Uint8Array;
+  /** What the payload says: to be believed once the signature is verified. Throws `SIGNATURE_INVALID`. */
+  readonly claims: () => SignatureClaims;
   /** The manifest it was found in. */
   readonly manifest: Digest;
 }
@@ -33,7 +38,7 @@ export function signatureTag(digest: Digest): string {
   return `${digest.replace(':', '-')}.sig`;
 }
 
-/** Every signature attached to a manifest or index, in both layouts, each once. */
+/** Every signature attached to a manifest or index, in whatever layout, each once. */
 export async function findSignatures(images: ImageStore, digest: Digest): Promise<FoundSignature[]> {
   const found = new Map<string, FoundSignature>();
   for (const referrer of await images.referrers(digest)) {
@@ -46,10 +51,10 @@ export async function findSignatures(images: ImageStore, digest: Digest): Promis
   return [...found.values()];
 }
 
-/** Whether a referrer is one of the two layouts. */
+/** Whether a referrer may hold signatures, by its type or its tag. */
 function holdsSignatures(referrer: Referrer, subject: Digest): boolean {
   return referrer.tag === undefined
-    ? referrer.artifactType === SIGNATURE_ARTIFACT_TYPE
+    ? referrer.artifactType === SIGNATURE_ARTIFACT_TYPE || isBundleType(referrer.artifactType)
     : referrer.tag === signatureTag(subject);
 }
 
@@ -59,11 +64,19 @@ async function signaturesIn(images: ImageStore, manifestDigest: Digest): Promise
   const manifest = parseManifest(bytes, `the signatures ${manifestDigest}`);
   const found: FoundSignature[] = [];
   for (const layer of manifest.layers) {
+    const place = { layer, manifest: manifestDigest };
+    if (isBundleType(layer.mediaType)) {
+      const document = await readIfWhole(images, layer.digest, MAX_BUNDLE_BYTES);
+      const bundle = document === undefined ? undefined : openBundle(document);
+      if (bundle !== undefined) found.push({ ...place, kind: 'bundle', ...bundle });
+      continue;
+    }
     const text = layer.annotations?.[SIGNATURE_ANNOTATION];
     if (layer.mediaType !== PAYLOAD_MEDIA_TYPE || text === undefined) continue;
     const signature = Buffer.from(text.slice(0, 2 * MAX_SIGNATURE_BYTES), 'base64');
     const payload = await readIfWhole(images, layer.digest, MAX_PAYLOAD_BYTES);
-    found.push({ layer, payload, signature, manifest: manifestDigest });
+    const claims = (): SignatureClaims => parsePayload(payload ?? Buffer.alloc(0));
+    found.push({ ...place, kind: 'payload', payload, signature, claims });
   }
   return found;
 }

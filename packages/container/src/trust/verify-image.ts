@@ -4,7 +4,7 @@ import type { KeyObject } from 'node:crypto';
 import { ContainerError } from '../errors.ts';
 import type { Digest } from '../image/digest.ts';
 import type { ImageStore } from '../image/image-store.ts';
-import { EXPIRES_CLAIM, fullRepository, parsePayload, type SignatureClaims } from './claims.ts';
+import { EXPIRES_CLAIM, fullRepository, type SignatureClaims } from './claims.ts';
 import { keyFingerprint, readPublicKey } from './keys.ts';
 import { type FoundSignature, findSignatures, isSignedBy } from './signatures.ts';
 
@@ -110,7 +110,7 @@ function judge(
   if (key === undefined) return 'it is not of any of the keys, or the payload was changed';
   let claims: SignatureClaims;
   try {
-    claims = parsePayload(payload);
+    claims = found.claims();
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
@@ -130,9 +130,11 @@ function wrongRepository(
   if (identity === 'any') return undefined;
   const accepted = identity === 'repository' ? (repository === undefined ? [] : [repository]) : identity;
   if (identity === 'repository' && repository === undefined) return undefined;
+  if (reference === '')
+    return 'it does not say for which repository, as those of cosign 3 do not (identity "any" takes them)';
   const signed = fullRepository(reference);
   if (accepted.some((each) => fullRepository(each) === signed)) return undefined;
-  return `it is for another repository, ${reference || '(none)'}`;
+  return `it is for another repository, ${reference}`;
 }
 
 function wrongAnnotation(
