@@ -11,6 +11,7 @@ import type { LayerLimits } from './image/layer-limits.ts';
 import type { ManagedRuntime } from './lifecycle/managed-runtime.ts';
 import { EngineNetwork } from './network/engine-network.ts';
 import { Networks } from './network/networks.ts';
+import type { IdPool } from './oci/id-ranges.ts';
 import { OciRuntime } from './oci/oci-runtime.ts';
 import { keepHostsCurrent } from './oci/peer-names.ts';
 import { type OciProbe, probeOci } from './oci/probe.ts';
@@ -48,6 +49,8 @@ export interface ContainerEngineOptions {
   readonly runtime?: 'auto' | 'oci' | 'process';
   /** The default network of containers; `none` makes no bridge. Default a bridge with default options. */
   readonly network?: EngineNetworkOptions | 'none';
+  /** Ids of the host for containers with `userNamespace: 'auto'`. Default as in {@link OciRuntimeOptions.userIds}. */
+  readonly userIds?: IdPool;
   /** How far one image layer may go when unpacked. */
   readonly layerLimits?: Partial<LayerLimits>;
   /** How images are pulled: credentials, authorities, mirrors. */
@@ -156,6 +159,7 @@ export class ContainerEngine implements AsyncDisposable {
           volumes: join(options.home, 'volumes'),
           images,
           networks: live,
+          ...(options.userIds === undefined ? {} : { userIds: options.userIds }),
           probe,
           clock,
           random,

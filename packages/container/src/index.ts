@@ -53,6 +53,7 @@ export {
   Networks,
   type PortExposure,
 } from './network/networks.ts';
+export type { IdPool } from './oci/id-ranges.ts';
 export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';
 export { ProcessRuntime, type ProcessRuntimeOptions } from './process/process-runtime.ts';
 export type { RegistryCredentials } from './registry/credentials.ts';

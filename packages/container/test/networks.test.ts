@@ -92,18 +92,21 @@ async function traces(): Promise<Record<string, unknown>> {
     bridges: (await run('ip', ['-o', 'link', 'show', 'type', 'bridge'])).stdout
       .split('\n')
       .filter((line) => made.some((name) => line.includes(name))),
-    ports: (
-      await Promise.all(
-        (
-          await list('/run/heptad/ports')
-        ).map((name) => readFile(`/run/heptad/ports/${name}`, 'utf8').catch(() => '')),
-      )
-    ).filter((owner) => owner.startsWith(home)),
+    ports: await reserved(),
     attachments: await list(join(home, 'engine/network/attachments')),
     leases: (await list(join(home, 'engine/network/leases/bridge'))).filter((name) => /^\d+\./.test(name)),
     networks: await list(join(home, 'engine/network/networks')),
   };
 }
+/** Reservations of ports by engines of this test. */
+async function reserved(): Promise<string[]> {
+  const names = await readdir('/run/heptad/ports', { recursive: true }).catch(() => []);
+  const owners = await Promise.all(
+    names.map((name) => readFile(join('/run/heptad/ports', name), 'utf8').catch(() => '')),
+  );
+  return owners.filter((owner) => owner.startsWith(home));
+}
+
 /** Bridges of networks that tests made. */
 const made: string[] = [];
 

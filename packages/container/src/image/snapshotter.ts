@@ -1,7 +1,7 @@
 // Snapshots on overlayfs: stacks of directories by name, prepared, written through a mount, and committed.
 
 import { chmod, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { type Clock, isHeptadError, systemClock } from '@heptad/core';
 import { ContainerError, diskError } from '../errors.ts';
 import { removeTree, syncDirectory, writeJsonAtomic } from '../system/files.ts';
@@ -196,6 +196,19 @@ export class Snapshotter {
   /** Mounts a stack under the writable directory `upper` at `target`. */
   async mount(chainId: Digest, upper: string, work: string, target: string): Promise<void> {
     await mountAll([this.overlay(await this.layers(chainId), { upper, work })], target);
+  }
+
+  /**
+   * The overlay of a stack, for whoever mounts it himself: through `place.layers`, where this store's directory is mounted
+   * again. Options are relative to `directory`.
+   */
+  async describe(
+    chainId: Digest,
+    place: { readonly upper: string; readonly work: string; readonly layers: string },
+  ): Promise<{ options: string; directory: string }> {
+    const { options } = this.overlay(await this.layers(chainId), place);
+    const links = relative(this.path, this.directory.links);
+    return { options: options.join(','), directory: join(place.layers, links) };
   }
 
   /** Removes a snapshot. Throws `SNAPSHOT_NOT_FOUND`, `SNAPSHOT_IN_USE` when another stands on it. */

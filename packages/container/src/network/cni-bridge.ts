@@ -22,7 +22,7 @@ import {
 } from './cni.ts';
 import { Firewall } from './firewall.ts';
 import { freeLeasesOf, reconcileLeases } from './leases.ts';
-import { addNamespace, deleteNamespace, namespacePath } from './namespaces.ts';
+import { addNamespace, deleteNamespace, nameNamespace, namespacePath } from './namespaces.ts';
 import { PortReservations } from './port-reservations.ts';
 
 /** Options of {@link CniBridgeNetwork}. */
@@ -135,6 +135,11 @@ export class CniBridgeNetwork implements NetworkBackend {
     await this.store.save({ id, network: { name: this.name, plugins: [] }, runtime: {}, connected: false });
     await addNamespace(namespaceName(id));
     return namespacePath(namespaceName(id));
+  }
+
+  async adopt(id: ContainerId, pid: number): Promise<void> {
+    await this.store.save({ id, network: { name: this.name, plugins: [] }, runtime: {}, connected: false });
+    await nameNamespace(namespaceName(id), pid);
   }
 
   async connect(request: AttachRequest): Promise<string | undefined> {

@@ -16,6 +16,12 @@ export async function addNamespace(name: string): Promise<void> {
   await runOrThrow('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
 }
 
+/** Gives the namespace of a process a name, by which it lives on without the process. */
+export async function nameNamespace(name: string, pid: number): Promise<void> {
+  await runOrThrow('ip', ['netns', 'attach', name, String(pid)]);
+  await runOrThrow('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+}
+
 /** Deletes a namespace; missing is fine. */
 export async function deleteNamespace(name: string): Promise<void> {
   const { exitCode, stderr } = await run('ip', ['netns', 'delete', name]);

@@ -1,7 +1,7 @@
 // Who has which port of the host: one file per port, seen by every engine of the machine, gone with a reboot.
 
 import { createSocket } from 'node:dgram';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { ContainerError, errnoOf } from '../errors.ts';
@@ -10,14 +10,15 @@ import type { RecordedPort } from './attachments.ts';
 import { ANY_ADDRESS } from './firewall.ts';
 
 /** Shared by all engines, so that two of them do not forward one port. */
-export const RESERVATIONS = '/run/heptad/ports';
+const RESERVATIONS = '/run/heptad/ports';
 
 /** Reserves ports for the owner of an attachment, whose record is at `recordPath`. */
 export class PortReservations {
-  private readonly directory: string;
+  private readonly root: string;
+  private directory = '';
 
-  constructor(directory: string = RESERVATIONS) {
-    this.directory = directory;
+  constructor(root: string = RESERVATIONS) {
+    this.root = root;
   }
 
   /**
@@ -25,7 +26,8 @@ export class PortReservations {
    * `INVALID_ARGUMENT` when the host has no such address.
    */
   async take(ports: readonly RecordedPort[], recordPath: string): Promise<void> {
-    await ensureDirectory(this.directory, 0o755);
+    if (ports.length === 0) return;
+    await this.open();
     const taken: RecordedPort[] = [];
     try {
       for (const port of ports) {
@@ -41,7 +43,7 @@ export class PortReservations {
 
   /** Writes down what a container of ours has had all along; /run may have been emptied meanwhile. */
   async claim(port: RecordedPort, recordPath: string): Promise<void> {
-    await ensureDirectory(this.directory, 0o755);
+    await this.open();
     await writeFile(this.path(port), recordPath, { flag: 'wx', mode: 0o644 }).catch((error: unknown) => {
       if (errnoOf(error) !== 'EEXIST') throw error;
     });
@@ -49,10 +51,19 @@ export class PortReservations {
 
   /** Gives ports back; those of somebody else stay. */
   async free(ports: readonly RecordedPort[], recordPath: string): Promise<void> {
+    if (ports.length === 0) return;
+    await this.open();
     for (const port of ports) {
       const path = this.path(port);
       if ((await owner(path)) === recordPath) await rm(path, { force: true });
     }
+  }
+
+  /** Every network namespace has ports of its own, and the engines in it one directory. */
+  private async open(): Promise<void> {
+    const namespace = /\d+/.exec(await readlink('/proc/self/ns/net'))?.[0] ?? 'host';
+    this.directory = join(this.root, namespace);
+    await ensureDirectory(this.directory, 0o755);
   }
 
   private async takeOne(port: RecordedPort, recordPath: string): Promise<void> {

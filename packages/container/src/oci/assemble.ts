@@ -1,16 +1,19 @@
 // Builds a container up to an init that waits for start: root file system, network, files, config.json, shim.
 
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import type { Clock, ContainerSpec } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
+import type { Digest } from '../image/digest.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { hostArchitecture, type ImageConfig } from '../image/manifest.ts';
 import type { PreparedContainer } from '../lifecycle/driver.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
 import { settledOf } from '../lifecycle/settle.ts';
+import { namespaceName } from '../network/cni-bridge.ts';
+import { namespacePath } from '../network/namespaces.ts';
 import { writeFileAtomic } from '../system/files.ts';
 import { Mutex } from '../system/mutex.ts';
 import { identify } from '../system/processes.ts';
@@ -19,8 +22,12 @@ import { createWithConmon } from './conmon.ts';
 import { resolveDevices } from './devices.ts';
 import { type BindMount, commandLine, generateSpec } from './generate-spec.ts';
 import { INIT_TARGET } from './helpers.ts';
-import { hostMounts, writeSecrets } from './host-files.ts';
+import { hostMounts, remapVolumes, writeSecrets } from './host-files.ts';
+import type { IdRanges } from './id-ranges.ts';
+import type { IdMappings } from './idmapped-mount.ts';
 import { requireIoWeight } from './io-limits.ts';
+import { mountMappedRoot } from './mapped-root.ts';
+import { lockedFlags } from './mounts.ts';
 import {
   type HostsContent,
   hostsText,
@@ -30,7 +37,15 @@ import {
 } from './name-files.ts';
 import { boundAllContainers } from './parent-cgroup.ts';
 import { containerPaths } from './paths.ts';
-import { connectPlace, type Place, type PlaceOptions, placeOf, prepareNamespace } from './place.ts';
+import {
+  adoptNamespace,
+  type Connected,
+  connectPlace,
+  type Place,
+  type PlaceOptions,
+  placeOf,
+  prepareNamespace,
+} from './place.ts';
 import { thermalThrottlePaths } from './protected-paths.ts';
 import { resolveThrottles } from './resources.ts';
 import { ownHardLimits } from './rlimits.ts';
@@ -42,6 +57,8 @@ import { resolveUser } from './user.ts';
 
 /** What containers are built from. */
 export interface AssemblyOptions extends PlaceOptions {
+  /** Ids for user namespaces. */
+  readonly ids: IdRanges;
   readonly home: string;
   readonly images: ImageStore;
   readonly volumes: string;
@@ -55,14 +72,26 @@ export interface AssemblyOptions extends PlaceOptions {
 /** Parent of all our cgroups. At the root of the hierarchies, so that stopping our own service does not stop containers. */
 export const CGROUP_PARENT = 'heptad';
 
+/** What a container's bundle stands on. */
+interface Ground {
+  readonly place: Place;
+  readonly namespace: string;
+  /** Where the runtime finds the root file system. */
+  readonly rootfs: string;
+  readonly mappings: IdMappings | undefined;
+}
+type Built = Pick<PreparedContainer, 'process' | 'address' | 'networks'>;
+
 /** Builds containers. What it made is taken apart by {@link Releaser}, after a failure too. */
 export class Assembler {
   private readonly options: AssemblyOptions;
   private readonly hostsWriter = new Mutex();
+  private readonly ids: IdRanges;
   private profile: Promise<SeccompProfile> | undefined;
 
   constructor(options: AssemblyOptions) {
     this.options = options;
+    this.ids = options.ids;
   }
 
   /** Builds a new container. */
@@ -73,8 +102,8 @@ export class Assembler {
     await mkdir(paths.rootfs, { recursive: true, mode: 0o700 });
     await mkdir(paths.upper, { mode: 0o755 });
     let process: OciProcess | undefined;
-    const built = await this.build(record, top, async (place, namespace) => {
-      process = await this.writeBundle(record, spec, image.config.config, place, namespace);
+    const built = await this.build(record, top, async (ground) => {
+      process = await this.writeBundle(record, spec, image.config.config, ground);
     });
     return {
       ...settledOf(spec, image.config.config, {
@@ -102,7 +131,10 @@ export class Assembler {
       );
     }
     await Promise.all([paths.persist, paths.work].map((path) => rm(path, { recursive: true, force: true })));
-    const built = await this.build(record, top, async (place, namespace) => {
+    const built = await this.build(record, top, async ({ place, namespace, mappings }) => {
+      if (mappings !== undefined) {
+        await remapVolumes(record.spec, this.options.volumes, record.id, mappings);
+      }
       // The container whose network it shares may be another process by now.
       if (place.kind === 'container') await this.moveTo(namespace, paths.bundle);
     });
@@ -137,22 +169,54 @@ export class Assembler {
 
   private async build(
     record: ContainerRecord,
-    top: string,
-    writeBundle: (place: Place, namespace: string) => Promise<void>,
-  ): Promise<Pick<PreparedContainer, 'process' | 'address' | 'networks'>> {
+    top: Digest,
+    writeBundle: (ground: Ground) => Promise<void>,
+  ): Promise<Built> {
     const place = placeOf(this.options, record.spec);
     const paths = containerPaths(this.options.home, record.id);
     await Promise.all([paths.work, paths.persist].map((path) => mkdir(path, { mode: 0o700 })));
-    const [namespace] = await settle([
-      prepareNamespace(place, record),
-      this.options.images.snapshots.mount(top, paths.upper, paths.work, paths.rootfs),
+    const mappings = await this.ids.mappingsFor(record.spec.userNamespace, record.id, paths.directory);
+    const mapped = mappings !== undefined;
+    const [namespace, rootfs] = await settle([
+      prepareNamespace(place, record, mapped),
+      this.mountRoot(record, top, mappings),
     ]);
     const create = async (): Promise<number> => {
-      await writeBundle(place, namespace);
+      await writeBundle({ place, namespace, rootfs, mappings });
       return await this.createInit(record);
     };
+    if (mapped) return await this.buildMapped(place, record, create);
     // The runtime joins the namespace while the network is still being plumbed into it.
     const [pid, connected] = await settle([create(), connectPlace(this.options, place, record, namespace)]);
+    return await this.finish(record, pid, connected);
+  }
+
+  private async mountRoot(
+    record: ContainerRecord,
+    top: Digest,
+    mappings: IdMappings | undefined,
+  ): Promise<string> {
+    const { directory, upper, work, rootfs } = containerPaths(this.options.home, record.id);
+    const { snapshots } = this.options.images;
+    if (mappings !== undefined)
+      return await mountMappedRoot({ id: record.id, directory, rootfs, mappings, snapshots, top });
+    await snapshots.mount(top, upper, work, rootfs);
+    return rootfs;
+  }
+
+  /** With a user namespace the runtime makes the network namespace, so that it belongs to the user namespace. */
+  private async buildMapped(
+    place: Place,
+    record: ContainerRecord,
+    create: () => Promise<number>,
+  ): Promise<Built> {
+    const pid = await create();
+    await adoptNamespace(place, record, pid);
+    const namespace = namespacePath(namespaceName(record.id));
+    return await this.finish(record, pid, await connectPlace(this.options, place, record, namespace));
+  }
+
+  private async finish(record: ContainerRecord, pid: number, connected: Connected): Promise<Built> {
     if (connected.address !== undefined) await this.writeHosts(record, connected.address);
     const process = identify(pid);
     if (process !== undefined) return { process, ...connected };
@@ -166,8 +230,7 @@ export class Assembler {
     record: ContainerRecord,
     spec: ContainerSpec,
     image: ImageConfig['config'],
-    place: Place,
-    namespace: string,
+    { place, namespace, rootfs, mappings }: Ground,
   ): Promise<OciProcess> {
     const { id } = record;
     const paths = containerPaths(this.options.home, id);
@@ -178,8 +241,14 @@ export class Assembler {
     };
     const [identity, secrets, mounts, seccomp, ownLimits, thermal, devices, throttles] = await settle([
       this.identityFiles(record, content, place),
-      writeSecrets(paths.secrets, spec.secrets ?? [], user),
-      hostMounts(spec, this.options.volumes, paths.rootfs, user),
+      writeSecrets(paths.secrets, spec.secrets ?? [], user, mappings),
+      hostMounts(
+        spec,
+        this.options.volumes,
+        paths.rootfs,
+        user,
+        mappings === undefined ? undefined : { id, mappings },
+      ),
       this.seccompFor(spec),
       ownHardLimits(),
       thermalThrottlePaths(),
@@ -195,14 +264,15 @@ export class Assembler {
       spec,
       image,
       user,
-      rootfs: paths.rootfs,
+      rootfs,
+      mappings,
       seccomp,
       cgroupsPath: containerCgroup(CGROUP_PARENT, id),
       cgroupVersion: this.options.layout.version,
       ...(namespace === 'none' ? {} : { networkNamespace: namespace }),
       sharesNetwork: place.kind === 'container',
       hostname: content.hostname,
-      binds: [...identity, ...mounts, ...secrets, ...this.initBind(spec)],
+      binds: await keepFlags([...identity, ...mounts, ...secrets, ...this.initBind(spec)], mappings),
       ownLimits,
       thermalThrottlePaths: thermal,
       devices,
@@ -259,6 +329,18 @@ export class Assembler {
     const machine = { architecture: hostArchitecture(), kernel: release() };
     return seccompFor(await this.profile, machine, spec.capabilities);
   }
+}
+
+/** In a user namespace a bind mount may not lose the flags of what it shows. */
+async function keepFlags(
+  binds: readonly BindMount[],
+  mappings: IdMappings | undefined,
+): Promise<readonly BindMount[]> {
+  if (mappings === undefined || binds.length === 0) return binds;
+  const mountinfo = await readFile('/proc/self/mountinfo', 'utf8');
+  return await Promise.all(
+    binds.map(async (bind) => ({ ...bind, flags: lockedFlags(mountinfo, await realpath(bind.source)) })),
+  );
 }
 
 function hostnames(record: ContainerRecord): { hostname: string; name: string } {

@@ -1,17 +1,18 @@
 // ContainerSpec and image config in, OCI config.json out: pure, so that every default can be read and tested here.
 
-import type { ContainerSpec } from '@heptad/core';
+import type { ContainerSpec, IdMapping } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ImageConfig } from '../image/manifest.ts';
 import { requireWorkingDirectory } from '../lifecycle/kernel-paths.ts';
 import { effectiveCapabilities } from './capabilities.ts';
 import { deviceRules, type ResolvedDevice } from './devices.ts';
 import { INIT_TARGET } from './helpers.ts';
+import type { IdMappings } from './idmapped-mount.ts';
 import { MASKED_PATHS, READ_ONLY_PATHS } from './protected-paths.ts';
 import { limitResources, type ResolvedThrottle } from './resources.ts';
 import { type OwnLimits, rlimitsOf } from './rlimits.ts';
 import type { OciSeccomp } from './seccomp.ts';
-import type { OciMount, OciProcess, OciSpec } from './spec.ts';
+import type { OciIdMapping, OciMount, OciProcess, OciSpec } from './spec.ts';
 import type { ResolvedUser } from './user.ts';
 
 /** What the driver has settled before the spec can be written. */
@@ -27,6 +28,8 @@ export interface SpecInputs {
   readonly cgroupVersion: 1 | 2;
   /** A network namespace made ahead; absent: a new empty one. `host`: the machine's own. */
   readonly networkNamespace?: string;
+  /** Ids of a user namespace. Default none: the host's. */
+  readonly mappings?: IdMappings | undefined;
   /** Default the spec's, else the id's beginning. */
   readonly hostname?: string;
   /** The network namespace is another container's. */
@@ -48,6 +51,8 @@ export interface BindMount {
   readonly source: string;
   readonly target: string;
   readonly readOnly: boolean;
+  /** Further mount flags. */
+  readonly flags?: readonly string[];
 }
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -56,11 +61,19 @@ export const DEFAULT_PIDS_LIMIT = 1024;
 const DEFAULT_TMPFS_BYTES = 64 * 1024 * 1024;
 const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
 
-/** Without NET_RAW the first is how ping works; by the second any user may serve on port 80, as in Docker. */
-const NETWORK_SYSCTLS: Readonly<Record<string, string>> = {
-  'net.ipv4.ping_group_range': '0 2147483647',
-  'net.ipv4.ip_unprivileged_port_start': '0',
-};
+/** Without NET_RAW the first is how ping works; and any user may serve on port 80, as in Docker. */
+function networkSysctls({ mappings }: SpecInputs): Record<string, string> {
+  // The kernel takes only groups that the user namespace has, from the first on.
+  const lastGroup = mappings?.gids.find(({ containerId }) => containerId === 0)?.size ?? 2_147_483_648;
+  return {
+    'net.ipv4.ping_group_range': `0 ${lastGroup - 1}`,
+    'net.ipv4.ip_unprivileged_port_start': '0',
+  };
+}
+
+function ociMapping({ containerId, hostId, size }: IdMapping): OciIdMapping {
+  return { containerID: containerId, hostID: hostId, size };
+}
 
 function ownNetwork(inputs: SpecInputs): boolean {
   return inputs.networkNamespace !== 'host' && !inputs.sharesNetwork;
@@ -79,6 +92,12 @@ export function generateSpec(inputs: SpecInputs): OciSpec {
     linux: {
       cgroupsPath: inputs.cgroupsPath,
       namespaces: namespaces(inputs),
+      ...(inputs.mappings === undefined
+        ? {}
+        : {
+            uidMappings: inputs.mappings.uids.map(ociMapping),
+            gidMappings: inputs.mappings.gids.map(ociMapping),
+          }),
       ...(inputs.devices === undefined ? {} : { devices: inputs.devices.map(({ node }) => node) }),
       resources: {
         devices: deviceRules(inputs.devices ?? []),
@@ -94,7 +113,7 @@ export function generateSpec(inputs: SpecInputs): OciSpec {
       readonlyPaths: inputs.cgroupVersion === 1 ? [...READ_ONLY_PATHS, '/sys/fs/cgroup'] : READ_ONLY_PATHS,
       sysctl: {
         // Sysctls of a network namespace must not be set in one that is not the container's own.
-        ...(ownNetwork(inputs) ? NETWORK_SYSCTLS : {}),
+        ...(ownNetwork(inputs) ? networkSysctls(inputs) : {}),
         ...spec.sysctls,
       },
       rootfsPropagation: 'private',
@@ -176,6 +195,7 @@ function namespaces(inputs: SpecInputs): { type: string; path?: string }[] {
     // On v1 too: a container that reads /proc/self/cgroup is not told where the host keeps it.
     { type: 'cgroup' },
   ];
+  if (inputs.mappings !== undefined) list.push({ type: 'user' });
   if (inputs.networkNamespace === undefined) list.push({ type: 'network' });
   else if (inputs.networkNamespace !== 'host') list.push({ type: 'network', path: inputs.networkNamespace });
   return list;
@@ -227,11 +247,20 @@ function userMounts(inputs: SpecInputs): OciMount[] {
     mount.type === 'tmpfs' ? [tmpfs(mount.target, mount.sizeBytes, mount.mode)] : [],
   );
   const binds = inputs.binds.map(
-    ({ source, target, readOnly }): OciMount => ({
+    ({ source, target, readOnly, flags = [] }): OciMount => ({
       destination: target,
       type: 'bind',
       source,
-      options: ['rbind', 'rprivate', 'nosuid', 'nodev', readOnly ? 'ro' : 'rw'],
+      options: [
+        ...new Set([
+          'rbind',
+          'rprivate',
+          'nosuid',
+          'nodev',
+          ...flags,
+          readOnly || flags.includes('ro') ? 'ro' : 'rw',
+        ]),
+      ],
     }),
   );
   // A mount below another must come after it.

@@ -2,20 +2,40 @@
 
 import { chmod, chown, lstat, mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ContainerSpec, SecretFile } from '@heptad/core';
+import type { ContainerId, ContainerSpec, SecretFile } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { fileInside } from '../image/layer-paths.ts';
 import { runOrThrow } from '../system/command.ts';
 import { ensureDirectory, removeTree, syncDirectory, temporaryBeside } from '../system/files.ts';
 import type { BindMount } from './generate-spec.ts';
+import type { IdMappings } from './idmapped-mount.ts';
+import { hostId, mountMappedVolume, unmapOwners } from './mapped-root.ts';
 import type { ResolvedUser } from './user.ts';
+
+/** Shows the named volumes of a container that is started again with its ids, where its bundle expects them. */
+export async function remapVolumes(
+  spec: ContainerSpec,
+  volumes: string,
+  id: ContainerId,
+  mappings: IdMappings,
+): Promise<void> {
+  for (const [index, mount] of (spec.mounts ?? []).entries()) {
+    if (mount.type !== 'volume') continue;
+    await mountMappedVolume(id, index, join(volumes, mount.name, 'data'), mappings);
+  }
+}
 
 /** Puts secrets into a memory file system of their own, readable by the container's user only; returns their mounts. */
 export async function writeSecrets(
   directory: string,
   secrets: readonly SecretFile[],
   user: ResolvedUser,
+  mappings?: IdMappings,
 ): Promise<BindMount[]> {
+  const owner =
+    mappings === undefined
+      ? user
+      : { uid: hostId(mappings.uids, user.uid), gid: hostId(mappings.gids, user.gid) };
   if (secrets.length === 0) return [];
   await mkdir(directory, { mode: 0o700 });
   await runOrThrow('mount', [
@@ -30,7 +50,7 @@ export async function writeSecrets(
   for (const [index, secret] of secrets.entries()) {
     const source = join(directory, String(index));
     await writeFile(source, secret.content, { mode: 0o600 });
-    await chown(source, user.uid, user.gid);
+    await chown(source, owner.uid, owner.gid);
     await chmod(source, secret.mode ?? 0o400);
     mounts.push({ source, target: secret.target, readOnly: true });
   }
@@ -43,20 +63,20 @@ export async function hostMounts(
   volumes: string,
   rootfs: string,
   user: ResolvedUser,
+  mapped?: { readonly id: ContainerId; readonly mappings: IdMappings },
 ): Promise<BindMount[]> {
   const mounts: BindMount[] = [];
-  for (const mount of spec.mounts ?? []) {
+  for (const [index, mount] of (spec.mounts ?? []).entries()) {
     if (mount.type === 'tmpfs') continue;
     const readOnly = mount.readOnly ?? false;
     if (mount.type === 'bind') {
       await requirePath(mount.source, spec.name);
       mounts.push({ source: mount.source, target: mount.target, readOnly });
     } else {
-      mounts.push({
-        source: await volume(volumes, mount.name, mount.target, rootfs, user),
-        target: mount.target,
-        readOnly,
-      });
+      const data = await volume(volumes, mount.name, mount.target, rootfs, user, mapped?.mappings);
+      const source =
+        mapped === undefined ? data : await mountMappedVolume(mapped.id, index, data, mapped.mappings);
+      mounts.push({ source, target: mount.target, readOnly });
     }
   }
   return mounts;
@@ -81,6 +101,7 @@ async function volume(
   target: string,
   rootfs: string,
   user: ResolvedUser,
+  mappings: IdMappings | undefined,
 ): Promise<string> {
   const directory = join(volumes, name);
   const data = join(directory, 'data');
@@ -92,6 +113,8 @@ async function volume(
   try {
     await mkdir(join(fresh, 'data'), { recursive: true, mode: 0o755 });
     await fillVolume(join(fresh, 'data'), await fileInside(rootfs, target), user);
+    // What was copied shows the owners that the host sees; on disk a volume has those of the container.
+    if (mappings !== undefined) await unmapOwners(join(fresh, 'data'), mappings);
     await rename(fresh, directory);
     await syncDirectory(volumes);
   } catch (error) {

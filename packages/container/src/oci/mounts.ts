@@ -26,3 +26,19 @@ async function unmount(point: string): Promise<void> {
   // Busy: somebody looks into it. Detached lazily it vanishes from the tree now and is freed with the last user.
   await runOrThrow('umount', ['--lazy', point]);
 }
+
+/** The flags of the mount that `path` is on which whoever enters a user namespace must keep: they are locked there. */
+export function lockedFlags(mountinfo: string, path: string): string[] {
+  let best: { point: string; options: string } | undefined;
+  for (const line of mountinfo.split('\n')) {
+    const fields = line.split(' ');
+    const point = decodeOctal(fields[4] ?? '');
+    const holds = point === '/' || path === point || path.startsWith(`${point}/`);
+    // Of several mounts over one another the last one counts.
+    if (fields.length > 5 && holds && point.length >= (best?.point.length ?? 0)) {
+      best = { point, options: fields[5] ?? '' };
+    }
+  }
+  const locked = ['ro', 'nosuid', 'nodev', 'noexec', 'noatime', 'nodiratime', 'relatime'];
+  return (best?.options.split(',') ?? []).filter((option) => locked.includes(option));
+}

@@ -30,6 +30,7 @@ import { ociExec } from './exec.ts';
 import { findHelpers, type Helpers } from './helpers.ts';
 import { Inputs } from './input.ts';
 import { requireIoWeight, writeThrottles } from './io-limits.ts';
+import { whyNoUserNamespaces } from './mapped-root.ts';
 import { containerPaths } from './paths.ts';
 import type { OciProbe } from './probe.ts';
 import { Releaser } from './release.ts';
@@ -87,6 +88,7 @@ export class OciDriver implements RuntimeDriver {
       stdin: helpers.relays,
       tty: helpers.relays,
       init: helpers.init !== undefined,
+      userNamespaces: whyNoUserNamespaces(helpers.relays) === undefined,
     };
     this.found = probe;
     this.options = {
@@ -110,12 +112,18 @@ export class OciDriver implements RuntimeDriver {
 
   async probe(): Promise<RuntimeProbe> {
     const { ok, runtime, version, conmonVersion } = this.found;
+    const noUserNamespaces = whyNoUserNamespaces(this.helpers.relays);
     const missing = await Promise.all([...this.options.networks.values()].map((network) => network.probe()));
     return {
       ok,
       version: `${runtime} ${version}, conmon ${conmonVersion}`,
       capabilities: this.capabilities,
-      reasons: [...this.found.reasons, ...this.helpers.reasons, ...missing.flat()],
+      reasons: [
+        ...this.found.reasons,
+        ...this.helpers.reasons,
+        ...(noUserNamespaces === undefined ? [] : [noUserNamespaces]),
+        ...missing.flat(),
+      ],
     };
   }
 

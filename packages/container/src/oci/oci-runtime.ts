@@ -12,6 +12,7 @@ import type { NetworkBackend } from '../network/backend.ts';
 import type { NetworkJoiner } from '../network/networks.ts';
 import { CGROUP_PARENT } from './assemble.ts';
 import { cgroupDirectories, containerCgroup } from './cgroup.ts';
+import { type IdPool, IdRanges } from './id-ranges.ts';
 import { OciJoiner } from './joiner.ts';
 import { OciDriver } from './oci-driver.ts';
 import type { PlaceOptions } from './place.ts';
@@ -30,6 +31,11 @@ export interface OciRuntimeOptions {
   readonly volumes?: string;
   /** Runtimes to try, in order. Default runc, then crun. */
   readonly candidates?: readonly string[];
+  /**
+   * Ids of the host for containers with `userNamespace: 'auto'`, 65 536 each. Default the largest range that /etc/subuid and
+   * /etc/subgid both give to `heptad` or `containers`, else 1 342 177 280 and the 268 435 456 after it.
+   */
+  readonly userIds?: IdPool;
   /** A probe made before, which saves making it again. */
   readonly probe?: OciProbe;
   readonly clock?: Clock;
@@ -76,6 +82,7 @@ export class OciRuntime extends ManagedRuntime {
       images: options.images,
       volumes: options.volumes ?? join(options.home, 'volumes'),
       ...places,
+      ids: new IdRanges({ pool: options.userIds }),
       clock: ports.clock,
       probe: { ...probe, runtime, layout },
     });

@@ -81,10 +81,39 @@ function shared(options: PlaceOptions, spec: ContainerSpec, reference: string): 
   return { kind: 'container', other, namespace: join('/proc', String(other.process.pid), 'ns/net') };
 }
 
-/** The namespace as the spec writer wants it: a path, `host`, or `none`. */
-export async function prepareNamespace(place: Place, record: ContainerRecord): Promise<string> {
-  if (place.kind === 'network') return await place.network.prepare(record.id);
+/**
+ * The namespace as the spec writer wants it: a path, `host`, or `none` for one that the runtime makes. The latter is what a
+ * user namespace needs, to be the owner of its network: see {@link adoptNamespace}.
+ */
+export async function prepareNamespace(
+  place: Place,
+  record: ContainerRecord,
+  userNamespace: boolean,
+): Promise<string> {
+  if (userNamespace && (place.kind === 'host' || place.kind === 'container')) {
+    throw new ContainerError(
+      'NOT_SUPPORTED',
+      `cannot create container "${record.name}": with a user namespace it cannot share a network that is not its own`,
+      {
+        hint: 'choose "none" or a network of the engine, or userNamespace "host"',
+        details: { driver: 'oci' },
+      },
+    );
+  }
+  if (place.kind === 'network') return userNamespace ? 'none' : await place.network.prepare(record.id);
   return place.kind === 'container' ? place.namespace : place.kind;
+}
+
+/** Gives the network namespace that the runtime made to the network of the spec. */
+export async function adoptNamespace(place: Place, record: ContainerRecord, pid: number): Promise<void> {
+  if (place.kind !== 'network') return;
+  if (place.network.adopt === undefined) {
+    throw new ContainerError(
+      'NOT_SUPPORTED',
+      `cannot create container "${record.name}": network "${place.network.name}" takes no user namespaces`,
+    );
+  }
+  await place.network.adopt(record.id, pid);
 }
 
 /** Plumbs the networks into a prepared namespace: that of the spec, then those joined later. */

@@ -11,6 +11,7 @@ import { readTextIfAny } from '../system/files.ts';
 import { identify, signalProcess } from '../system/processes.ts';
 import { type AssemblyOptions, CGROUP_PARENT } from './assemble.ts';
 import { cgroupDirectories, cgroupPids, containerCgroup, removeCgroup } from './cgroup.ts';
+import { unmountMappedRoot } from './mapped-root.ts';
 import { unmountBelow } from './mounts.ts';
 import { containerPaths } from './paths.ts';
 import { endProcessesOf } from './stray-processes.ts';
@@ -48,6 +49,7 @@ export class Releaser {
       // Secrets stay in memory while the container may be started again.
       attempt(unmountBelow(because === 'removed' ? paths.directory : paths.bundle)),
       attempt(this.endConmon(id)),
+      attempt(this.unmap(record, because)),
     ]);
     await rm(join(this.exits, id), { force: true });
     if (failures.length === 0) return;
@@ -56,6 +58,13 @@ export class Releaser {
       `cannot free all of container "${record.name}": ${failures.map(errorMessage).join('; ')}`,
       { cause: failures[0], hint: 'remove it again later; what is left is named above', retryable: true },
     );
+  }
+
+  private async unmap({ id, spec }: ContainerRecord, because: 'stopped' | 'removed'): Promise<void> {
+    if (spec.userNamespace === undefined || spec.userNamespace === 'host') return;
+    await unmountMappedRoot(id);
+    // Its files keep their range as long as there are any.
+    if (because === 'removed') await this.options.ids.free(containerPaths(this.options.home, id).directory);
   }
 
   /** See {@link RuntimeDriver.sweep}. */

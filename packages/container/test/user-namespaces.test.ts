@@ -1,0 +1,222 @@
+// User namespaces: root in the container is nobody on the host, files keep their ids on disk, and no two containers share ids.
+
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buildNodeImage, type Container, ContainerEngine } from '@heptad/container';
+import type { ContainerSpec } from '@heptad/core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runOrThrow } from '../src/system/command.ts';
+import { ATTEMPTS } from './containment/table.ts';
+import { noContainers, temporaryDirectory } from './support.ts';
+
+const number = process.pid % 200;
+const network = { bridgeName: `hpu${number}`, subnet: `10.218.${number}.0/24` } as const;
+// A pool of this test's own, with room for three.
+const userIds = { firstId: 0x4000_0000 + number * 0x10_0000, count: 3 * 65_536 };
+const IMAGE = 'heptad-test/user-namespaces:1';
+let home: string;
+let engine: ContainerEngine;
+let names = 0;
+
+const container = (source: string, more: Partial<ContainerSpec> = {}): ContainerSpec => ({
+  name: `u${++names}`,
+  image: IMAGE,
+  entrypoint: ['node'],
+  command: ['-e', source],
+  user: '0',
+  userNamespace: 'auto',
+  network: 'none',
+  ...more,
+});
+const IDLE = 'setInterval(() => {}, 1000); console.log("ready")';
+
+async function output(started: Container): Promise<string[]> {
+  await started.wait('not-running', AbortSignal.timeout(30_000));
+  const lines: string[] = [];
+  for await (const { text } of started.logs()) lines.push(text);
+  await started.remove();
+  return lines;
+}
+
+/** The host's ids of a process. */
+async function owner(pid: number | undefined): Promise<number> {
+  return (await stat(`/proc/${pid}`)).uid;
+}
+
+async function inside(started: Container, source: string): Promise<string> {
+  const session = await started.exec({ command: ['node', '-e', source] });
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of session.stdout) chunks.push(chunk);
+  await session.exit;
+  return Buffer.concat(chunks).toString().trim();
+}
+
+/** What containers with user namespaces leave on the host. */
+async function traces(): Promise<string[]> {
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
+    .split('\n')
+    .filter((line) => line.includes(home));
+  const held = await Promise.all(
+    (await readdir('/var/lib/heptad-ids').catch(() => [])).map(
+      async (name) => [name, await readFile(`/var/lib/heptad-ids/${name}`, 'utf8').catch(() => '')] as const,
+    ),
+  );
+  const known = await readdir(join(home, 'engine/oci/containers'));
+  const roots = (await readdir('/run/heptad/roots').catch(() => [])).filter((name) => known.includes(name));
+  return [...mounts, ...roots, ...held.flatMap(([name, path]) => (path.startsWith(home) ? [name] : []))];
+}
+
+describe.skipIf(noContainers !== undefined)('user namespaces', () => {
+  beforeAll(async () => {
+    home = await temporaryDirectory();
+    const app = join(home, 'app');
+    await mkdir(app);
+    await writeFile(join(app, 'main.mjs'), '');
+    const source = join(import.meta.dirname, 'containment/attempts.c');
+    await runOrThrow('gcc', ['-static', '-O1', '-o', join(app, 'attempts'), source], { timeoutMs: 60_000 });
+    engine = await ContainerEngine.open({ home: join(home, 'engine'), network, userIds });
+    await buildNodeImage({
+      images: engine.images,
+      name: IMAGE,
+      directory: app,
+      main: 'main.mjs',
+      tools: ['/bin/sh', '/bin/sleep'],
+    });
+  });
+
+  afterAll(async () => {
+    for (const { id } of await engine.runtime.list()) await engine.runtime.remove(id, { force: true });
+    await engine.network?.removeBridge();
+    const left = await traces();
+    await engine.close();
+    await rm(home, { recursive: true, force: true });
+    expect(left).toEqual([]);
+  });
+
+  it('root in the container is an id of the pool on the host, another one for each container', async () => {
+    const [one, other] = [await engine.run(container(IDLE)), await engine.run(container(IDLE))];
+    const [first, second] = [
+      await owner((await one.inspect()).pid),
+      await owner((await other.inspect()).pid),
+    ];
+    for (const id of [first, second]) {
+      expect(id).toBeGreaterThanOrEqual(userIds.firstId);
+      expect(id).toBeLessThan(userIds.firstId + userIds.count);
+      expect(id % 65_536).toBe(userIds.firstId % 65_536);
+    }
+    expect(first).not.toBe(second);
+    expect(
+      await inside(
+        one,
+        "console.log(process.getuid(), require('fs').statSync('/app').uid, require('fs').readFileSync('/proc/self/uid_map', 'utf8').trim().split(/\\s+/).join())",
+      ),
+    ).toBe(`0 0 0,${first},65536`);
+    const third = await engine.run(container(IDLE));
+    await expect(engine.run(container(IDLE))).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
+    await third.remove({ force: true });
+    await (await engine.run(container(IDLE))).remove({ force: true });
+    for (const each of [one, other]) await each.remove({ force: true });
+  });
+
+  it('files have the ids of the container on disk, so that restarting, and another user namespace, see the same', async () => {
+    const script = `const fs = require('fs'); fs.writeFileSync('/data/root', 'x'); fs.writeFileSync('/data/user', 'x'); fs.chownSync('/data/user', 1000, 1000); fs.appendFileSync('/etc/passwd', '#\\n'); fs.rmSync('/app/main.mjs', { force: true }); ${IDLE}`;
+    const one = await engine.run(
+      container(script, { mounts: [{ type: 'volume', name: 'shared', target: '/data' }] }),
+    );
+    for await (const { text } of one.logs({ follow: true })) if (text === 'ready') break;
+    const data = join(home, 'engine/volumes/shared/data');
+    const upper = join(home, 'engine/oci/containers', one.id, 'upper');
+    expect([(await stat(join(data, 'root'))).uid, (await stat(join(data, 'user'))).uid]).toEqual([0, 1000]);
+    expect((await stat(join(upper, 'etc/passwd'))).uid).toBe(0);
+    const other = await engine.run(
+      container(
+        "const fs = require('fs'); console.log(fs.statSync('/data/root').uid, fs.statSync('/data/user').uid); fs.writeFileSync('/data/root', 'y')",
+        {
+          mounts: [{ type: 'volume', name: 'shared', target: '/data' }],
+        },
+      ),
+    );
+    expect(await output(other)).toEqual(['0 1000']);
+    await one.stop({ graceMs: 0 });
+    await one.start();
+    expect(
+      await inside(
+        one,
+        "const fs = require('fs'); console.log(fs.statSync('/data/user').uid, fs.existsSync('/app/main.mjs'), fs.statSync('/etc/passwd').uid)",
+      ),
+    ).toBe('1000 false 0');
+    await one.remove({ force: true });
+  });
+
+  it('a new volume takes over what the image has, with the owners that the container sees', async () => {
+    const [line] = await output(
+      await engine.run(
+        container(
+          "const fs = require('fs'); console.log(fs.readdirSync('/app').length > 0, fs.statSync('/app').uid, fs.statSync('/app/attempts').uid); fs.writeFileSync('/app/new', '')",
+          {
+            mounts: [{ type: 'volume', name: 'filled', target: '/app' }],
+          },
+        ),
+      ),
+    );
+    expect(line).toBe('true 0 0');
+  });
+
+  it('networks, published ports, secrets, limits and exec work as without', async () => {
+    const server = await engine.run(
+      container(
+        `require('http').createServer((q, r) => r.end(require('fs').readFileSync('/run/s', 'utf8'))).listen(80, () => console.log('ready'))`,
+        {
+          network: 'bridge',
+          user: '1000',
+          secrets: [{ target: '/run/s', content: 'hush' }],
+          limits: { memoryBytes: 128 << 20, pids: 50 },
+          ports: [{ hostPort: 20_000 + (process.pid % 20_000), containerPort: 80 }],
+        },
+      ),
+    );
+    for await (const { text } of server.logs({ follow: true, signal: AbortSignal.timeout(20_000) }))
+      if (text === 'ready') break;
+    const answer = await fetch(`http://127.0.0.1:${20_000 + (process.pid % 20_000)}`);
+    expect(await answer.text()).toBe('hush');
+    expect((await server.stats()).memoryLimitBytes).toBe(128 << 20);
+    expect(await inside(server, "console.log(require('os').userInfo().uid)")).toBe('1000');
+    await server.remove({ force: true });
+  });
+
+  it('ranges chosen by hand are kept; those that isolate nothing, and shared networks, are refused', async () => {
+    const ranges = [{ containerId: 0, hostId: userIds.firstId + 7_000_000, size: 1_000 }];
+    const chosen = await engine.run(container(IDLE, { userNamespace: { uids: ranges, gids: ranges } }));
+    expect(await owner((await chosen.inspect()).pid)).toBe(userIds.firstId + 7_000_000);
+    await chosen.remove({ force: true });
+    const onto = [{ containerId: 0, hostId: 0, size: 1_000 }];
+    await expect(
+      engine.run(container(IDLE, { userNamespace: { uids: onto, gids: onto } })),
+    ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(engine.run(container(IDLE, { network: 'host' }))).rejects.toMatchObject({
+      code: 'NOT_SUPPORTED',
+    });
+    await expect(
+      engine.run(container(IDLE, { user: '2000', userNamespace: { uids: ranges, gids: ranges } })),
+    ).rejects.toMatchObject({ code: expect.any(String) });
+  });
+
+  it('every escape attempt fails there too', async () => {
+    const facts = {
+      HOST_PID: String(process.pid),
+      HOST_FILE: join(home, 'app'),
+      HOST_SOCKET: 'none',
+      HOST_PORT: '9',
+      GATEWAY: '127.0.0.1',
+      HOST_DISK: '254:0',
+      LINK_LOCAL: '169.254.1.1:9',
+      IPC_KEY: '77',
+    };
+    const command = ATTEMPTS.map(({ name }) => name);
+    const said = await output(
+      await engine.run(container('', { entrypoint: ['/app/attempts'], command, environment: facts })),
+    );
+    expect(said.filter((line) => /\t(ESCAPED|UNSURE)\t/.test(line))).toEqual([]);
+    expect(said.filter((line) => line.includes('\trefused\t'))).toHaveLength(ATTEMPTS.length);
+  });
+});
