@@ -239,7 +239,7 @@ describe.skipIf(noApi !== undefined).each(CLIENTS)('%s', (client) => {
     await expect.poll(() => docker('volume', 'ls', '-q')).toBe(before);
   });
 
-  it('network ls and inspect; containers reach each other by address', async () => {
+  it('network ls and inspect; none is none', async () => {
     expect(await docker('network', 'ls', '--format', '{{.Name}} {{.Driver}}')).toBe(
       'bridge bridge\nhost host\nnone null',
     );
@@ -247,6 +247,48 @@ describe.skipIf(noApi !== undefined).each(CLIENTS)('%s', (client) => {
       /^10\.215\.\d+\.0\/24$/,
     );
     expect(await docker('run', '--rm', '--network', 'none', BUSYBOX, 'ls', '/sys/class/net')).toBe('lo');
+  });
+
+  it('networks of one’s own: containers find each other by name and alias, and nobody else does', async () => {
+    const network = name('network');
+    await docker('network', 'create', '--label', 'n=1', network);
+    await docker(
+      'run',
+      '-d',
+      '--name',
+      name('server'),
+      '--network',
+      network,
+      '--network-alias',
+      'db',
+      BUSYBOX,
+      'httpd',
+      '-f',
+      '-p',
+      '80',
+    );
+    const ask = (host: string): string[] => [
+      'run',
+      '--rm',
+      '--network',
+      network,
+      BUSYBOX,
+      'wget',
+      '-q',
+      '-O-',
+      `http://${host}/`,
+    ];
+    // A 404 is an answer, too: the name was found.
+    expect(await refused(...ask(name('server')))).toContain('404');
+    expect(await refused(...ask('db'))).toContain('404');
+    expect(await refused(...ask('nobody'))).not.toContain('404');
+    expect(await refused('network', 'rm', network)).toContain('containers are on it');
+    await docker('run', '-d', '--name', name('late'), BUSYBOX, 'sleep', '1000');
+    await docker('network', 'connect', '--alias', 'late', network, name('late'));
+    expect(await docker('network', 'inspect', '-f', '{{len .Containers}}', network)).toBe('2');
+    await docker('network', 'disconnect', network, name('late'));
+    await docker('rm', '-f', name('late'), name('server'));
+    expect(await docker('network', 'prune', '-f', '--filter', 'label=n=1')).toContain(network);
   });
 
   it('events tell of a life in order', async () => {

@@ -7,7 +7,7 @@ import type { RegistryClientOptions } from '../registry/registry-client.ts';
 import type { ApiEvents } from './events.ts';
 import type { ExecRegistry } from './exec-registry.ts';
 import type { ImageIndex } from './image-index.ts';
-import type { ApiNetworks } from './networks.ts';
+import type { ApiNetworks, ServedNetworks } from './networks.ts';
 import type { SettingsStore } from './settings.ts';
 import type { VolumeStore } from './volumes.ts';
 
@@ -16,6 +16,8 @@ export interface ServedEngine {
   readonly home: string;
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
+  /** Absent for an engine whose networks are not its own. */
+  readonly networks?: ServedNetworks | undefined;
   /** Deletes image data that neither a name nor a container needs. */
   prune(options?: { minimumAgeMs?: number }): Promise<GarbageReport>;
 }

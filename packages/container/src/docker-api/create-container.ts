@@ -1,6 +1,7 @@
 // Makes a container as a client of Docker asked for it: mounts, ports and network settled, the engine asked, the wish kept.
 
 import type { ContainerId } from '@heptad/core';
+import { ContainerError } from '../errors.ts';
 import type { ApiContext } from './context.ts';
 import type { CreateRequest } from './create-request.ts';
 import { apiEvent } from './events.ts';
@@ -37,7 +38,7 @@ export async function createFromRequest(
       name,
       // By its digest, so that a name given to another image meanwhile changes nothing.
       image: image.digest,
-      network: network?.runtimeName,
+      network: network?.name,
       networkAliases: aliasesOf(request),
       mounts,
       ports: published,
@@ -76,6 +77,24 @@ function networkOf(context: ApiContext, request: CreateRequest): ApiNetwork | un
 
 function aliasesOf(request: CreateRequest): string[] {
   const endpoints = Object.values(request.NetworkingConfig?.EndpointsConfig ?? {});
+  if (endpoints.some((endpoint) => endpoint?.IPAMConfig?.IPv4Address || endpoint?.IPAMConfig?.IPv6Address)) {
+    throw new ContainerError(
+      'NOT_SUPPORTED',
+      'cannot create the container: fixed addresses are not supported',
+      {
+        hint: 'let others find it by its name',
+      },
+    );
+  }
+  if (endpoints.length > 1) {
+    throw new ContainerError(
+      'INVALID_ARGUMENT',
+      'Container cannot be connected to several networks at creation',
+      {
+        hint: 'connect it to the others afterwards',
+      },
+    );
+  }
   return [...new Set(endpoints.flatMap((endpoint) => endpoint?.Aliases ?? []))];
 }
 

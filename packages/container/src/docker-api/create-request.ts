@@ -101,6 +101,12 @@ export interface HealthcheckRequest {
   readonly StartInterval?: Maybe<number>;
 }
 
+/** A place in a network. */
+export interface EndpointRequest {
+  readonly Aliases?: Texts;
+  readonly IPAMConfig?: Maybe<{ readonly IPv4Address?: Maybe<string>; readonly IPv6Address?: Maybe<string> }>;
+}
+
 /** The body of a creation. */
 export interface CreateRequest {
   readonly Image: string;
@@ -124,7 +130,7 @@ export interface CreateRequest {
   readonly NetworkDisabled?: Maybe<boolean>;
   readonly HostConfig?: Maybe<HostConfigRequest>;
   readonly NetworkingConfig?: Maybe<{
-    readonly EndpointsConfig?: Maybe<Readonly<Record<string, { readonly Aliases?: Texts } | null>>>;
+    readonly EndpointsConfig?: Maybe<Readonly<Record<string, EndpointRequest | null>>>;
   }>;
 }
 
@@ -227,7 +233,15 @@ const createSchema = z.looseObject({
   NetworkingConfig: z
     .looseObject({
       EndpointsConfig: z
-        .record(z.string(), z.looseObject({ Aliases: texts, IPAMConfig: keys, Links: texts }).nullable())
+        .record(
+          z.string(),
+          z
+            .looseObject({
+              Aliases: texts,
+              IPAMConfig: z.looseObject({ IPv4Address: text, IPv6Address: text }).nullish(),
+            })
+            .nullable(),
+        )
         .nullish(),
     })
     .nullish(),

@@ -2,6 +2,6 @@
 
 export type { ServedEngine } from './context.ts';
 export type { TlsIdentity } from './listen.ts';
-export type { BridgeDescription } from './networks.ts';
+export type { ServedNetworks } from './networks.ts';
 export { DockerApiServer, type DockerApiServerOptions } from './server.ts';
 export { API_VERSION, MIN_API_VERSION } from './versions.ts';

@@ -1,73 +1,69 @@
-// Networks as Docker lists them: the engine's bridge under Docker's name for it, `host` and `none`.
+// Networks as Docker lists them: those of the engine, `host` and `none`.
 
 import { createHash } from 'node:crypto';
 import { ContainerError } from '../errors.ts';
+import type { NetworkInfo, Networks } from '../network/networks.ts';
 
 /** A network that containers can name. */
 export interface ApiNetwork {
   readonly id: string;
   readonly name: string;
   readonly driver: 'bridge' | 'host' | 'null';
-  /** What the runtime calls it; undefined: its default. */
-  readonly runtimeName: string | undefined;
   readonly subnet?: string | undefined;
   readonly gateway?: string | undefined;
   readonly bridgeName?: string | undefined;
+  /** Its containers do not reach each other. */
+  readonly isolated: boolean;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAt: number;
   /** Made by a client; the others cannot be removed. */
   readonly removable: boolean;
 }
 
-/** The engine's own bridge, as the API needs to know it. */
-export interface BridgeDescription {
-  readonly name: string;
-  /** Its addresses, as `10.87.0.0/16`. */
-  readonly subnetText?: string | undefined;
-  readonly gateway?: string | undefined;
-  readonly bridgeName?: string | undefined;
-}
+/** The networks of an engine that has them. */
+export type ServedNetworks = Pick<Networks, 'connect' | 'create' | 'disconnect' | 'list' | 'remove'>;
+
+/** Docker's own name for the network of containers that name none. */
+const DEFAULT_NAME = 'bridge';
 
 /** Knows networks by name and id. */
 export class ApiNetworks {
-  private readonly fixed: readonly ApiNetwork[];
+  private readonly engine: ServedNetworks | undefined;
+  private readonly startedAt: number;
+  private known: readonly ApiNetwork[] = [];
 
-  constructor(bridge: BridgeDescription | undefined, startedAt: number) {
-    const fixed = (name: string, driver: ApiNetwork['driver'], runtimeName: string): ApiNetwork => ({
-      id: networkId(name),
-      name,
-      driver,
-      runtimeName,
-      labels: {},
-      createdAt: startedAt,
-      removable: false,
-    });
-    this.fixed = [
-      ...(bridge === undefined
-        ? []
-        : [
-            {
-              ...fixed('bridge', 'bridge', bridge.name),
-              subnet: bridge.subnetText,
-              gateway: bridge.gateway,
-              bridgeName: bridge.bridgeName,
-            },
-          ]),
-      fixed('host', 'host', 'host'),
-      fixed('none', 'null', 'none'),
+  constructor(engine: ServedNetworks | undefined, startedAt: number) {
+    this.engine = engine;
+    this.startedAt = startedAt;
+  }
+
+  /** Looks at the engine's networks; what follows answers from this look. */
+  async refresh(): Promise<void> {
+    const own = (await this.engine?.list()) ?? [];
+    this.known = [
+      ...own.map((info) => this.ofEngine(info)),
+      this.special('host', 'host'),
+      this.special('none', 'null'),
     ];
   }
 
-  /** All of them. */
+  /** What networks are made and joined by. Throws `NOT_SUPPORTED` for an engine without. */
+  get engineNetworks(): ServedNetworks {
+    if (this.engine !== undefined) return this.engine;
+    throw new ContainerError('NOT_SUPPORTED', 'this engine has no networks of its own', {
+      hint: 'open it with the oci runtime',
+    });
+  }
+
+  /** All of them, the engine's first. */
   list(): readonly ApiNetwork[] {
-    return this.fixed;
+    return this.known;
   }
 
   /** The one with this name, id or beginning of an id. Throws `NETWORK_NOT_FOUND`. */
   find(reference: string): ApiNetwork {
-    const all = this.list();
-    const exact = all.find(({ name, id }) => name === reference || id === reference);
-    const byPrefix = all.filter(({ id }) => reference.length >= 4 && id.startsWith(reference));
+    const exact = this.known.find(({ name, id }) => name === reference || id === reference);
+    const byPrefix = this.known.filter(({ id }) => reference.length >= 4 && id.startsWith(reference));
     const found = exact ?? (byPrefix.length === 1 ? byPrefix[0] : undefined);
     if (found !== undefined) return found;
     throw new ContainerError('NETWORK_NOT_FOUND', `network ${reference} not found`);
@@ -75,18 +71,48 @@ export class ApiNetworks {
 
   /** The one of containers that name none: the engine's bridge, `none` without. */
   byDefault(): ApiNetwork | undefined {
-    return this.list().find(({ driver }) => driver === 'bridge') ?? this.list().at(-1);
+    return (
+      this.known.find(({ name, driver }) => name === DEFAULT_NAME && driver === 'bridge') ?? this.known.at(-1)
+    );
   }
 
-  /** The one a container of the runtime's network `name` is in. */
-  ofRuntime(name: string | undefined): ApiNetwork | undefined {
-    const all = this.list();
-    if (name === undefined || name === 'default') return this.byDefault();
-    return all.find(({ runtimeName }) => runtimeName === name);
+  /** The one that the runtime, or a client, calls `name`. */
+  named(name: string): ApiNetwork | undefined {
+    if (name === 'default') return this.byDefault();
+    return this.known.find((network) => network.name === name || network.id === name);
+  }
+
+  private ofEngine(info: NetworkInfo): ApiNetwork {
+    const made = info.createdAt > 0;
+    return {
+      id: networkId(`${info.name}:${info.createdAt}`),
+      name: info.name,
+      driver: 'bridge',
+      subnet: info.subnet,
+      gateway: info.gateway,
+      bridgeName: info.bridgeName,
+      isolated: info.isolated,
+      labels: info.labels,
+      createdAt: made ? info.createdAt : this.startedAt,
+      removable: made,
+    };
+  }
+
+  private special(name: string, driver: 'host' | 'null'): ApiNetwork {
+    const { startedAt } = this;
+    return {
+      id: networkId(name),
+      name,
+      driver,
+      isolated: false,
+      labels: {},
+      createdAt: startedAt,
+      removable: false,
+    };
   }
 }
 
 /** An id that is the same at every start. */
-export function networkId(name: string): string {
-  return createHash('sha256').update(`heptad-network:${name}`).digest('hex');
+function networkId(of: string): string {
+  return createHash('sha256').update(`heptad-network:${of}`).digest('hex');
 }

@@ -40,7 +40,15 @@ import {
   removeImage,
   tagImage,
 } from './routes/images.ts';
-import { inspectNetwork, listNetworks } from './routes/networks.ts';
+import {
+  connectNetwork,
+  createNetwork,
+  disconnectNetwork,
+  inspectNetwork,
+  listNetworks,
+  pruneNetworks,
+  removeNetwork,
+} from './routes/networks.ts';
 import { diskUsage, events, info, ping, version } from './routes/system.ts';
 import { createVolume, inspectVolume, listVolumes, pruneVolumes, removeVolume } from './routes/volumes.ts';
 
@@ -233,32 +241,24 @@ const networks: readonly Route[] = [
     method: 'POST',
     path: '/networks/create',
     summary: 'Create a network',
-    note: 'the engine has one bridge',
+    handler: createNetwork,
+    note: 'driver bridge, IPv4, one subnet',
   },
-  {
-    method: 'POST',
-    path: '/networks/prune',
-    summary: 'Delete unused networks',
-    note: 'the engine has one bridge',
-  },
+  { method: 'POST', path: '/networks/prune', summary: 'Delete unused networks', handler: pruneNetworks },
   { method: 'GET', path: '/networks/{id}', summary: 'Inspect a network', handler: inspectNetwork },
-  {
-    method: 'DELETE',
-    path: '/networks/{id}',
-    summary: 'Remove a network',
-    note: 'the engine has one bridge',
-  },
+  { method: 'DELETE', path: '/networks/{id}', summary: 'Remove a network', handler: removeNetwork },
   {
     method: 'POST',
     path: '/networks/{id}/connect',
     summary: 'Connect a container to a network',
-    note: 'a container’s network is settled at creation',
+    handler: connectNetwork,
+    note: 'without fixed addresses',
   },
   {
     method: 'POST',
     path: '/networks/{id}/disconnect',
     summary: 'Disconnect a container from a network',
-    note: 'a container’s network is settled at creation',
+    handler: disconnectNetwork,
   },
 ];
 

@@ -16,7 +16,7 @@ import { ApiEvents } from './events.ts';
 import { ExecRegistry } from './exec-registry.ts';
 import { ImageIndex } from './image-index.ts';
 import { type BoundSocket, bindTcp, bindUnixSocket, type TlsIdentity } from './listen.ts';
-import { ApiNetworks, type BridgeDescription } from './networks.ts';
+import { ApiNetworks } from './networks.ts';
 import { Router, splitVersion } from './router.ts';
 import { ROUTES } from './routes.ts';
 import { SettingsStore } from './settings.ts';
@@ -26,7 +26,7 @@ import { VolumeStore } from './volumes.ts';
 /** Options of {@link DockerApiServer.start}. */
 export interface DockerApiServerOptions {
   /** The engine to serve; a {@link ContainerEngine} is one. The server uses it and does not close it. */
-  readonly engine: ServedEngine & { readonly network?: BridgeDescription | undefined };
+  readonly engine: ServedEngine;
   /** Path of the Unix socket to listen on. A socket that nobody listens on any more is replaced. */
   readonly socketPath?: string;
   /** Group that may use the socket beside its owner; it then has mode 0660 instead of 0600. */
@@ -189,6 +189,7 @@ export class DockerApiServer implements AsyncDisposable {
       requireVersion(version);
       if (match === undefined) throw noRoute(request.method ?? 'GET', rest);
       if (match.route.handler === undefined) throw notSupported(match.route.summary, match.route.note);
+      await this.context.networks.refresh();
       await match.route.handler(this.context, call);
     } catch (error) {
       call.fail(error);
@@ -220,7 +221,7 @@ async function contextOf(options: DockerApiServerOptions): Promise<ApiContext> {
     images: new ImageIndex(engine.images),
     settings: await SettingsStore.open(engine.home),
     volumes: await VolumeStore.open(engine.home, clock, random),
-    networks: new ApiNetworks(engine.network, startedAt),
+    networks: new ApiNetworks(engine.networks, startedAt),
     execs: new ExecRegistry(random),
     events: new ApiEvents(),
     registry: options.registry ?? {},

@@ -250,7 +250,7 @@ function networksOf(
   const places = info.networks.length > 0 ? info.networks : [fallbackPlace(info, settings)];
   return Object.fromEntries(
     places.flatMap((place) => {
-      const network = context.networks.ofRuntime(place.name);
+      const network = context.networks.named(place.name);
       if (network === undefined) return [];
       const prefix = Number(network.subnet?.split('/')[1] ?? 0);
       const endpoint: Endpoint = {
@@ -260,7 +260,10 @@ function networksOf(
         IPAddress: place.address ?? '',
         IPPrefixLen: place.address === undefined ? 0 : prefix,
         MacAddress: place.macAddress ?? '',
-        Aliases: place.aliases ?? null,
+        // On networks with names Docker finds a container by its short id, too, and Compose looks for it here.
+        Aliases: network.removable
+          ? [...(place.aliases ?? []), info.id.slice(0, 12)]
+          : (place.aliases ?? null),
       };
       return [[network.name, endpoint] as const];
     }),

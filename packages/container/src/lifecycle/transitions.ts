@@ -123,9 +123,11 @@ export abstract class Transitions {
   async start(entry: Entry): Promise<void> {
     const { record } = entry;
     const revived = record.state === 'stopped';
+    // Read before, so that nothing in its log is older than its start: clients ask for the log since then.
+    const startedAt = this.clock.now();
     record.process = revived ? await this.revive(entry) : await this.driver.start(record);
     record.state = 'running';
-    record.startedAt = this.clock.now();
+    record.startedAt = startedAt;
     const fresh = { exitedBy: undefined, error: undefined, restartAt: undefined };
     Object.assign(record, fresh, { health: record.healthCheck === undefined ? undefined : STARTING });
     // After a power cut a started container and a created one come to the same: neither runs. So nothing to sync for.

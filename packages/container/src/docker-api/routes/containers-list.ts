@@ -107,7 +107,7 @@ function nameMatches(name: string, pattern: string): boolean {
 
 function inNetwork(context: ApiContext, info: ContainerInfo, reference: string): boolean {
   return info.networks.some(({ name }) => {
-    const network = context.networks.ofRuntime(name);
+    const network = context.networks.named(name);
     return network !== undefined && (network.name === reference || network.id.startsWith(reference));
   });
 }

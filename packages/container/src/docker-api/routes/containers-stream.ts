@@ -25,12 +25,11 @@ export async function containerLogs(context: ApiContext, call: ApiCall): Promise
   if (!stdout && !stderr) {
     throw new ContainerError('INVALID_ARGUMENT', 'you must choose at least one stream: stdout or stderr');
   }
-  const tail = call.query.get('tail');
   const lines = context.runtime.logs(info.id, {
     follow: call.flag('follow'),
     signal: call.closed,
     ...(stdout && stderr ? {} : { stream: stdout ? 'stdout' : 'stderr' }),
-    ...(tail === null || tail === '' || tail === 'all' ? {} : { tail: Math.max(0, Number(tail) || 0) }),
+    ...tailOption(call.query.get('tail')),
     ...instantOption('since', call.query.get('since')),
     ...instantOption('until', call.query.get('until')),
   });
@@ -40,6 +39,12 @@ export async function containerLogs(context: ApiContext, call: ApiCall): Promise
     if (!(await writeTo(response, logBytes(line, stamps, info.tty)))) return;
   }
   response.end();
+}
+
+/** A number of lines; `all`, a negative number and what is no number are all of them, as in Docker. */
+function tailOption(text: string | null): { tail?: number } {
+  const tail = Number(text ?? '');
+  return text === null || text === '' || !Number.isInteger(tail) || tail < 0 ? {} : { tail };
 }
 
 function instantOption(name: 'since' | 'until', text: string | null): { since?: number; until?: number } {
