@@ -1,7 +1,7 @@
 // A child process as an ExecSession: byte streams, an exit code, and death on timeout or abort.
 
 import type { ChildProcess } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
 import type { Clock, ExecOptions, ExecSession, TerminalSize } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { validateSize } from './validate-exec.ts';
@@ -119,10 +119,14 @@ function drained(target: Writable): Promise<void> {
   });
 }
 
-async function* bytes(stream: Readable | null): AsyncGenerator<Uint8Array> {
-  for await (const chunk of stream ?? []) {
-    if (chunk instanceof Uint8Array) yield chunk;
-  }
+/** Read from now on: what nobody reads when a child ends, Node throws away. */
+function bytes(stream: Readable | null): AsyncGenerator<Uint8Array> {
+  const kept = stream?.pipe(new PassThrough());
+  return (async function* () {
+    for await (const chunk of kept ?? []) {
+      if (chunk instanceof Uint8Array) yield chunk;
+    }
+  })();
 }
 
 /** All bytes of a stream as text, cut at `maxBytes`. */

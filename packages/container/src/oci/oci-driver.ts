@@ -4,11 +4,17 @@ import { type FSWatcher, watch } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type {
+  ArchiveStream,
+  CommitOptions,
   ContainerId,
+  ContainerProcess,
   ContainerSpec,
   ContainerStats,
+  CopyInOptions,
   ExecOptions,
   ExecSession,
+  FileChange,
+  FileStat,
   ResourceLimits,
   RuntimeCapabilities,
   RuntimeProbe,
@@ -21,12 +27,14 @@ import type { Observation, PreparedContainer, RuntimeDriver } from '../lifecycle
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds, rotateLog } from '../lifecycle/rotate-log.ts';
 import { ensureDirectory, readTextIfAny } from '../system/files.ts';
+import { describeProcesses } from '../system/process-table.ts';
 import { identify, type ProcessIdentity, signalProcess } from '../system/processes.ts';
 import { Assembler, type AssemblyOptions, CGROUP_PARENT } from './assemble.ts';
 import { type CgroupLayout, cgroupDirectory, cgroupPids, containerCgroup } from './cgroup.ts';
 import { oomKills, parseNetworkUsage, readUsage } from './cgroup-stats.ts';
 import { reopenLog } from './conmon.ts';
 import { ociExec } from './exec.ts';
+import { ContainerFiles } from './files/container-files.ts';
 import { findHelpers, type Helpers } from './helpers.ts';
 import { Inputs } from './input.ts';
 import { requireIoWeight, writeThrottles } from './io-limits.ts';
@@ -56,10 +64,10 @@ const CAPABILITIES: RuntimeCapabilities = {
   tty: false,
   update: true,
   mounts: true,
-  copy: false,
-  diff: false,
-  commit: false,
-  top: false,
+  copy: true,
+  diff: true,
+  commit: true,
+  top: true,
   devices: true,
   userNamespaces: false,
   init: false,
@@ -79,6 +87,7 @@ export class OciDriver implements RuntimeDriver {
   private readonly assembler: Assembler;
   private readonly releaser: Releaser;
   private readonly inputs = new Inputs();
+  private readonly files: ContainerFiles;
   private readonly exits: string;
 
   private constructor({ probe, ...options }: OciDriverOptions, helpers: Helpers) {
@@ -99,6 +108,7 @@ export class OciDriver implements RuntimeDriver {
     };
     this.assembler = new Assembler(this.options);
     this.releaser = new Releaser(this.options);
+    this.files = new ContainerFiles(options.home, options.images);
     this.exits = join(options.home, 'exits');
   }
 
@@ -202,6 +212,42 @@ export class OciDriver implements RuntimeDriver {
     ]);
     const { received, sent } = parseNetworkUsage(network ?? '');
     return { at: this.options.clock.now(), ...usage, networkReceivedBytes: received, networkSentBytes: sent };
+  }
+
+  async top(record: ContainerRecord): Promise<ContainerProcess[]> {
+    return await describeProcesses(await this.pids(record), record.process?.pid);
+  }
+
+  statPath(record: ContainerRecord, path: string): Promise<FileStat> {
+    return this.files.stat(record, path);
+  }
+
+  copyOut(record: ContainerRecord, path: string, options: { signal?: AbortSignal }): Promise<ArchiveStream> {
+    return this.files.copyOut(record, path, options);
+  }
+
+  copyIn(
+    record: ContainerRecord,
+    path: string,
+    tar: AsyncIterable<Uint8Array>,
+    options: CopyInOptions,
+  ): Promise<void> {
+    return this.files.copyIn(record, path, tar, options);
+  }
+
+  diff(record: ContainerRecord): Promise<FileChange[]> {
+    return this.files.diff(record);
+  }
+
+  exportRootfs(
+    record: ContainerRecord,
+    options: { signal?: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array>> {
+    return this.files.exportRootfs(record, options);
+  }
+
+  commit(record: ContainerRecord, options: CommitOptions): Promise<{ digest: string }> {
+    return this.files.commit(record, options);
   }
 
   async input(record: ContainerRecord): Promise<InputChannel> {

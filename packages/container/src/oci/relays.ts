@@ -57,7 +57,7 @@ for (;;) {
   my ($read, $write) = ('', '');
   vec($read, fileno($master), 1) = 1;
   vec($read, 0, 1) = 1 if $open && length($typed) < 65536;
-  vec($read, fileno($control), 1) = 1 if $control;
+  vec($read, fileno($control), 1) = 1;
   vec($write, fileno($master), 1) = 1 if length($typed);
   next if select($read, $write, undef, undef) < 0;
   if (vec($read, fileno($master), 1)) {
@@ -80,9 +80,10 @@ for (;;) {
       $open = 0; $typed .= $last =~ /[\\r\\n]/ ? "\\x04" : "\\x04\\x04";
     }
   }
-  if ($control && vec($read, fileno($control), 1)) {
+  if (vec($read, fileno($control), 1)) {
     my $size = sysread($control, $line, 4096, length($line));
-    if (!$size) { close($control); undef $control }
+    # Whoever wanted the terminal is gone: the command is hung up on, as when a window is closed.
+    if (!$size) { close($master); kill('HUP', $child); last }
     else { $resize->($1, $2) while $line =~ s/^(\\d+) (\\d+)\\n// }
   }
 }

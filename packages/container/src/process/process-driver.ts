@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type {
   ContainerId,
+  ContainerProcess,
   ContainerSpec,
   ContainerStats,
   ExecOptions,
@@ -21,6 +22,7 @@ import { execSession } from '../lifecycle/exec-session.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
 import { ensureDirectory, readTextIfAny } from '../system/files.ts';
+import { describeProcesses } from '../system/process-table.ts';
 import { identify, type ProcessIdentity, signalProcess } from '../system/processes.ts';
 import { LoopbackAddresses } from './addresses.ts';
 import { LogCollector } from './log-collector.ts';
@@ -44,7 +46,7 @@ const CAPABILITIES: RuntimeCapabilities = {
   copy: false,
   diff: false,
   commit: false,
-  top: false,
+  top: true,
   devices: false,
   userNamespaces: false,
   init: false,
@@ -202,6 +204,12 @@ export class ProcessDriver implements RuntimeDriver {
       },
       options,
     );
+  }
+
+  async top(record: ContainerRecord): Promise<ContainerProcess[]> {
+    const members = (await membersOf(record.id)).filter(({ pid, session }) => pid !== session);
+    const pids = members.map(({ pid }) => pid);
+    return await describeProcesses(pids, record.process?.pid);
   }
 
   async stats(record: ContainerRecord): Promise<ContainerStats> {

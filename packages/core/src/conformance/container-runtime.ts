@@ -2,6 +2,7 @@
 
 import type { ContainerRuntime } from '../contracts/container-runtime.ts';
 import { eventCases } from './container-runtime/events.ts';
+import { fileCases } from './container-runtime/files.ts';
 import { inputOutputCases } from './container-runtime/input-output.ts';
 import { isolationCases } from './container-runtime/isolation.ts';
 import { lifecycleCases } from './container-runtime/lifecycle.ts';
@@ -42,4 +43,5 @@ export const containerRuntimeConformance: readonly ConformanceCase<ContainerRunt
   ...recoveryCases,
   ...restartCases,
   ...terminalAndAttachCases,
+  ...fileCases,
 ];

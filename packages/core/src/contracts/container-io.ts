@@ -83,7 +83,7 @@ export interface AttachSession {
 
 /** Files of a container as a tar stream (POSIX.1-2001, pax). */
 export interface ArchiveStream {
-  /** The path that was asked for, links followed. */
+  /** The path that was asked for; a link at its end is itself, unless the path ends in a slash. */
   readonly stat: FileStat;
   /** A directory or file is one top entry, named by the last part of the path. */
   readonly content: AsyncIterable<Uint8Array>;
