@@ -136,6 +136,15 @@ describe('reproducibility', () => {
     await cp(one, two, { recursive: true, verbatimSymlinks: true });
     await utimes(join(two, 'dist/server.js'), 1_000_000, 2_000_000);
     await chmod(join(two, 'node_modules/express/index.js'), 0o600);
+    // What managers leave behind says when and where they installed.
+    for (const directory of [one, two]) {
+      await tree(directory, {
+        'node_modules/.modules.yaml': `storeDir: ${directory}/store\nprunedAt: now`,
+        'node_modules/.pnpm-workspace-state-v1.json': { at: directory },
+        'node_modules/.cache/tool/x': directory,
+        'node_modules/.bin/shim': `#!/bin/sh\nNODE_PATH="${directory}/node_modules" exec node "$@"\n`,
+      });
+    }
     const starter = fileURLToPath(new URL('build-starter.ts', import.meta.url));
     const isRoot = process.getuid?.() === 0;
     const build = async (name: string, directory: string, umask: string, uid?: number): Promise<string> => {
@@ -153,6 +162,16 @@ describe('reproducibility', () => {
     const first = await build('a', one, '022');
     expect(first).toMatch(/^sha256:[0-9a-f]{64} sha256:[0-9a-f]{64}\n$/);
     expect(await build('b', two, '077', isRoot ? 12_345 : undefined)).toBe(first);
+  });
+
+  it("a manager's scripts lead to where they are in the image", async () => {
+    const directory = join(home, 'app');
+    await npmApp(directory);
+    await tree(directory, { 'node_modules/.bin/shim': `#!/bin/sh\nexec node "${directory}/x.js"\n` });
+    const { layers } = await buildNodeImage({ images, ...small, directory });
+    const blob = join(images.home, 'content/blobs/sha256', layers[1]?.digest.slice(7) ?? '');
+    const { stdout } = await run('tar', ['-xOzf', blob, 'app/node_modules/.bin/shim']);
+    expect(stdout).toBe('#!/bin/sh\nexec node "/app/x.js"\n');
   });
 
   it('SOURCE_DATE_EPOCH is the time of the image and its application; what is no time is refused', async () => {

@@ -23,6 +23,14 @@ export interface AppFiles {
 
 /** What is left out whatever .dockerignore says: history, and where people keep secrets that a build needs and a run must not have. */
 export const DEFAULT_EXCLUDE: readonly string[] = ['.git', '.env', '.npmrc'];
+/**
+ * What managers and tools keep for themselves directly in a `node_modules`: times, absolute paths and caches, which would
+ * make the same dependencies differ from one installation to the next, and which nothing reads at run time.
+ */
+const INSTALLATION_STATE =
+  /^(\.modules\.yaml|\.pnpm-workspace-state.*\.json|\.yarn-integrity|\.yarn-state\.yml|\.cache)$/;
+/** pnpm's programs are shell scripts of a few hundred bytes. */
+const MAX_SHIM_BYTES = 64 * 1024;
 /** A monorepo with all its dependencies has about 300 000 files. */
 const MAX_APP_FILES = 500_000;
 /** Files looked at together: more wait in libuv's thread pool anyway. */
@@ -112,13 +120,17 @@ async function listDirectory(walk: Walk, at: string): Promise<LayerEntry[]> {
     await readdir(join(walk.directory, at)).catch((cause: unknown) => {
       throw unreadable(join(walk.directory, at), cause);
     })
-  ).filter((name) => !walk.exclude.has(name));
+  ).filter((name) => !walk.exclude.has(name) && !isInstallationState(at, name));
   const entries: LayerEntry[] = [];
   for (let from = 0; from < names.length; from += PARALLEL_STATS) {
     const batch = names.slice(from, from + PARALLEL_STATS);
     entries.push(...(await Promise.all(batch.map((name) => entryOf(walk, posix.join(at, name))))));
   }
   return entries;
+}
+
+function isInstallationState(directory: string, name: string): boolean {
+  return posix.basename(directory) === 'node_modules' && INSTALLATION_STATE.test(name);
 }
 
 async function entryOf(walk: Walk, path: string): Promise<LayerEntry> {
@@ -139,6 +151,12 @@ async function entryOf(walk: Walk, path: string): Promise<LayerEntry> {
   }
   // Only whether it can be executed is kept of the mode: umasks differ between machines.
   const mode = (info.mode & 0o100) === 0 ? 0o644 : 0o755;
+  if (posix.basename(posix.dirname(path)) === '.bin' && info.size <= MAX_SHIM_BYTES) {
+    const text = await readFile(source, 'utf8');
+    // pnpm writes where it installed into its scripts; in the image that is elsewhere.
+    if (text.includes(walk.directory))
+      return { type: 'file', path: target, mode, content: text.replaceAll(walk.directory, APP_DIRECTORY) };
+  }
   return { type: 'copy', path: target, mode, source, size: info.size };
 }
 
