@@ -18,6 +18,7 @@ export const TEST_PACKAGES: readonly string[] = [
   ...PLATFORM_PACKAGES,
   'busybox-static',
   'docker.io',
+  'docker-compose',
   'chromium',
   'fonts-dejavu-core',
   'prometheus',

@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
 import { BUSYBOX, CLIENTS, noApi, ServedEngine } from './docker-api.ts';
 
+// A busy machine takes its time.
+const PATIENT = { timeout: 30_000, interval: 200 };
+
 let served: ServedEngine;
 
 beforeAll(async () => {
@@ -78,7 +81,7 @@ describe.skipIf(noApi !== undefined).each(CLIENTS)('%s', (client) => {
     const run = ['run', '--rm', '--name', name('brief'), '-e', 'WORD=hello', BUSYBOX, 'sh', '-c'];
     const result = await served.docker(client, [...run, 'echo $WORD $FROM_IMAGE; echo oops >&2; exit 7']);
     expect(result).toEqual({ code: 7, stdout: 'hello yes\n', stderr: 'oops\n' });
-    await expect.poll(() => docker('ps', '-a', '--filter', `name=${name('brief')}`, '-q')).toBe('');
+    await expect.poll(() => docker('ps', '-a', '--filter', `name=${name('brief')}`, '-q'), PATIENT).toBe('');
   });
 
   it('run -i hands standard input on, to its end', async () => {
@@ -236,7 +239,7 @@ describe.skipIf(noApi !== undefined).each(CLIENTS)('%s', (client) => {
     await docker('volume', 'rm', volume);
     const before = await docker('volume', 'ls', '-q');
     await docker('run', '--rm', '-v', '/anonymous', BUSYBOX, 'true');
-    await expect.poll(() => docker('volume', 'ls', '-q')).toBe(before);
+    await expect.poll(() => docker('volume', 'ls', '-q'), PATIENT).toBe(before);
   });
 
   it('network ls and inspect; none is none', async () => {
@@ -306,7 +309,7 @@ describe.skipIf(noApi !== undefined).each(CLIENTS)('%s', (client) => {
         '--format',
         '{{.Action}}',
       );
-    await expect.poll(events).toBe('create\nstart\ndie\ndestroy');
+    await expect.poll(events, PATIENT).toBe('create\nstart\ndie\ndestroy');
   });
 
   it('system df, container prune', async () => {

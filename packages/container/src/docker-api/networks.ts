@@ -1,6 +1,7 @@
 // Networks as Docker lists them: those of the engine, `host` and `none`.
 
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
 import type { NetworkInfo, Networks } from '../network/networks.ts';
 
@@ -15,6 +16,8 @@ export interface ApiNetwork {
   /** Its containers do not reach each other. */
   readonly isolated: boolean;
   readonly labels: Readonly<Record<string, string>>;
+  /** As they were given: Compose compares them with what it wants. */
+  readonly options: Readonly<Record<string, string>>;
   readonly createdAt: number;
   /** Made by a client; the others cannot be removed. */
   readonly removable: boolean;
@@ -22,6 +25,10 @@ export interface ApiNetwork {
 
 /** The networks of an engine that has them. */
 export type ServedNetworks = Pick<Networks, 'connect' | 'create' | 'disconnect' | 'list' | 'remove'>;
+
+/** Keeps the options of a network that a client made. */
+export const OPTIONS_LABEL = 'dev.heptad.docker-options';
+const optionsSchema = z.record(z.string(), z.string());
 
 /** Docker's own name for the network of containers that name none. */
 const DEFAULT_NAME = 'bridge';
@@ -92,7 +99,7 @@ export class ApiNetworks {
       gateway: info.gateway,
       bridgeName: info.bridgeName,
       isolated: info.isolated,
-      labels: info.labels,
+      ...labelsAndOptions(info),
       createdAt: made ? info.createdAt : this.startedAt,
       removable: made,
     };
@@ -106,9 +113,22 @@ export class ApiNetworks {
       driver,
       isolated: false,
       labels: {},
+      options: {},
       createdAt: startedAt,
       removable: false,
     };
+  }
+}
+
+function labelsAndOptions(info: NetworkInfo): Pick<ApiNetwork, 'labels' | 'options'> {
+  const { [OPTIONS_LABEL]: kept, ...labels } = info.labels;
+  if (kept === undefined) return { labels, options: {} };
+  try {
+    const parsed = optionsSchema.safeParse(JSON.parse(kept));
+    return { labels, options: parsed.success ? parsed.data : {} };
+  } catch {
+    // Somebody else's label of that name.
+    return { labels: info.labels, options: {} };
   }
 }
 

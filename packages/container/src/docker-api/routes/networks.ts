@@ -10,7 +10,7 @@ import type { ApiContext } from '../context.ts';
 import { apiEvent } from '../events.ts';
 import { Filters, truthy } from '../filters.ts';
 import { findContainer } from '../find-container.ts';
-import type { ApiNetwork } from '../networks.ts';
+import { type ApiNetwork, OPTIONS_LABEL } from '../networks.ts';
 import { timeText } from '../show-container.ts';
 import { untilOf } from './containers-list.ts';
 
@@ -92,7 +92,7 @@ function shown(
     ConfigFrom: { Network: '' },
     ConfigOnly: false,
     Containers: Object.fromEntries(members),
-    Options: network.bridgeName === undefined ? {} : { 'com.docker.network.bridge.name': network.bridgeName },
+    Options: network.options,
     Labels: network.labels,
   };
 }
@@ -169,7 +169,12 @@ function networkSpec(request: z.infer<typeof createSchema>): NetworkSpec {
     name: request.Name,
     isolated,
     masquerade,
-    labels: request.Labels ?? {},
+    labels: {
+      ...request.Labels,
+      ...(request.Options && Object.keys(request.Options).length > 0
+        ? { [OPTIONS_LABEL]: JSON.stringify(request.Options) }
+        : {}),
+    },
     ...(config?.Subnet ? { subnet: config.Subnet } : {}),
     ...(config?.Gateway ? { gateway: config.Gateway } : {}),
     ...(bridgeName ? { bridgeName } : {}),
