@@ -1,0 +1,129 @@
+// What containers cost that do nothing: memory beside the workload's own, and the time to list and inspect a thousand of them.
+
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import type { ContainerEngine } from '@heptad/container';
+import { type Docker, startDocker } from './container/docker.ts';
+import { COMMAND, IMAGE, openEngine } from './container/sleeper.ts';
+import { type Benchmark, type Contender, compare, type Ratio, type Row, timed } from './harness.ts';
+
+const IDLE = 20;
+const KNOWN = 1_000;
+/** Created at once, so that making them takes minutes at most. */
+const BATCH = 10;
+const KIB = 1024;
+
+/** Resident MiB of the monitors: of every process that names the container and is not its workload. */
+async function monitorsMiB(ids: readonly string[], word: string): Promise<number> {
+  let bytes = 0;
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (!command.includes(word) || !ids.some((id) => command.includes(id))) continue;
+    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+    bytes += Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * KIB;
+  }
+  return bytes / KIB / KIB / ids.length;
+}
+
+function heptadMemory(ids: readonly string[]): Contender {
+  return { who: 'heptad', once: () => monitorsMiB(ids, 'conmon') };
+}
+
+function dockerMemory(ids: readonly string[]): Contender {
+  return { who: 'docker', once: () => monitorsMiB(ids, 'containerd-shim') };
+}
+
+async function idle(engine: ContainerEngine, docker: Docker | undefined): Promise<Contender[]> {
+  const ids: string[] = [];
+  const dockerIds: string[] = [];
+  for (let index = 0; index < IDLE; index += 1) {
+    const name = `idle-${index}`;
+    const { id } = await engine.run({
+      name,
+      image: IMAGE,
+      entrypoint: [],
+      command: COMMAND,
+      network: 'none',
+    });
+    ids.push(id);
+    if (docker !== undefined)
+      dockerIds.push(
+        await docker.command(
+          'run',
+          '-d',
+          '--name',
+          name,
+          '--network',
+          'none',
+          '--entrypoint',
+          '',
+          IMAGE,
+          ...COMMAND,
+        ),
+      );
+  }
+  return [heptadMemory(ids), ...(docker === undefined ? [] : [dockerMemory(dockerIds)])];
+}
+
+async function known(engine: ContainerEngine, count: number, say: (message: string) => void): Promise<void> {
+  say(`creating ${count} containers`);
+  for (let first = 0; first < count; first += BATCH)
+    await Promise.all(
+      Array.from({ length: BATCH }, (_, index) =>
+        engine.runtime.create({
+          name: `known-${first + index}`,
+          image: IMAGE,
+          entrypoint: [],
+          command: COMMAND,
+          network: 'none',
+        }),
+      ),
+    );
+}
+
+async function removeAll(engine: ContainerEngine): Promise<void> {
+  for (const { id } of await engine.runtime.list()) await engine.runtime.remove(id, { force: true });
+}
+
+export const benchmark: Benchmark = {
+  description: `memory of ${IDLE} idle containers beside their workload; list and inspect with ${KNOWN} containers known`,
+  async run(options) {
+    const home = await mkdtemp('/var/tmp/heptad-bench-');
+    const rows: Row[] = [];
+    const ratios: Ratio[] = [];
+    const measure = async (
+      name: string,
+      metric: string,
+      unit: string,
+      contenders: readonly Contender[],
+      rounds: number,
+    ): Promise<void> => {
+      const results = await compare({ case: name, metric, unit, contenders, rounds }, options);
+      rows.push(...results.rows);
+      ratios.push(...results.ratios);
+    };
+    try {
+      await using engine = await openEngine(home, options.say);
+      await using docker = await startDocker(engine, home, options);
+      try {
+        await measure('idle container', 'memory', 'MiB', await idle(engine, docker), 3);
+        await removeAll(engine);
+        const count = options.quick ? BATCH : KNOWN;
+        await known(engine, count, options.say);
+        const list = { who: 'heptad', once: () => timed(() => engine.runtime.list()) };
+        await measure(`list ${count}`, 'time', 'ms', [list], 40);
+        const inspect = { who: 'heptad', once: () => timed(() => engine.runtime.inspect('known-5')) };
+        await measure(`inspect one of ${count}`, 'time', 'ms', [inspect], 40);
+      } finally {
+        options.say('removing the containers');
+        await removeAll(engine);
+        if (docker !== undefined) {
+          const left = (await docker.command('ps', '-aq')).split('\n').filter(Boolean);
+          if (left.length > 0) await docker.command('rm', '--force', ...left);
+        }
+      }
+      return { rows, ratios, versions: docker === undefined ? {} : { docker: docker.version } };
+    } finally {
+      await rm(home, { recursive: true, force: true });
+    }
+  },
+};
