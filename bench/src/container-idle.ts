@@ -12,27 +12,33 @@ const KNOWN = 1_000;
 const BATCH = 10;
 const KIB = 1024;
 
-/** Resident MiB of the monitors: of every process that names the container and is not its workload. */
-async function monitorsMiB(ids: readonly string[], word: string): Promise<number> {
+/**
+ * MiB a container of the monitors: of every process that names one and is not its workload. `Rss` counts pages that monitors share
+ * once for each, `Pss` shares them out.
+ */
+async function monitorsMiB(ids: readonly string[], word: string, measure: 'Rss' | 'Pss'): Promise<number> {
   let bytes = 0;
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
     if (!command.includes(word) || !ids.some((id) => command.includes(id))) continue;
-    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-    bytes += Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * KIB;
+    const maps = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
+    bytes += Number(new RegExp(`^${measure}:\\s+(\\d+) kB`, 'm').exec(maps)?.[1] ?? 0) * KIB;
   }
   return bytes / KIB / KIB / ids.length;
 }
 
-function heptadMemory(ids: readonly string[]): Contender {
-  return { who: 'heptad', once: () => monitorsMiB(ids, 'conmon') };
+/** The containers of each side, and the word that its monitors' command lines begin with. */
+interface Idle {
+  readonly who: string;
+  readonly ids: readonly string[];
+  readonly monitor: string;
 }
 
-function dockerMemory(ids: readonly string[]): Contender {
-  return { who: 'docker', once: () => monitorsMiB(ids, 'containerd-shim') };
+function memoryOf({ who, ids, monitor }: Idle, measure: 'Rss' | 'Pss'): Contender {
+  return { who, once: () => monitorsMiB(ids, monitor, measure) };
 }
 
-async function idle(engine: ContainerEngine, docker: Docker | undefined): Promise<Contender[]> {
+async function idle(engine: ContainerEngine, docker: Docker | undefined): Promise<Idle[]> {
   const ids: string[] = [];
   const dockerIds: string[] = [];
   for (let index = 0; index < IDLE; index += 1) {
@@ -61,7 +67,10 @@ async function idle(engine: ContainerEngine, docker: Docker | undefined): Promis
         ),
       );
   }
-  return [heptadMemory(ids), ...(docker === undefined ? [] : [dockerMemory(dockerIds)])];
+  const ours = { who: 'heptad', ids, monitor: 'conmon' };
+  return docker === undefined
+    ? [ours]
+    : [ours, { who: 'docker', ids: dockerIds, monitor: 'containerd-shim' }];
 }
 
 async function known(engine: ContainerEngine, count: number, say: (message: string) => void): Promise<void> {
@@ -107,7 +116,15 @@ export const benchmark: Benchmark = {
       await using engine = await openEngine(home, options.say);
       await using docker = await startDocker(engine, home, options);
       try {
-        await measure('idle container', 'memory', 'MiB', await idle(engine, docker), 3);
+        const sides = await idle(engine, docker);
+        for (const kind of ['Rss', 'Pss'] as const)
+          await measure(
+            `idle container, ${kind}`,
+            'memory',
+            'MiB',
+            sides.map((side) => memoryOf(side, kind)),
+            3,
+          );
         await removeAll(engine);
         const count = options.quick ? BATCH : KNOWN;
         await known(engine, count, options.say);
