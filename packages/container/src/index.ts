@@ -29,6 +29,7 @@ export type { Labels } from './image/content-labels.ts';
 export type { BlobReader, ContentSource, ContentStore } from './image/content-store.ts';
 export type { BlobInfo, ContentWriter, ExpectedContent, IngestStatus } from './image/content-writer.ts';
 export type { GarbageOptions, GarbageReport } from './image/garbage.ts';
+export type { ImageHistoryEntry } from './image/history.ts';
 export {
   type Image,
   ImageStore,

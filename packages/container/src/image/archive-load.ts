@@ -9,6 +9,7 @@ import tar from 'tar-stream';
 import { ContainerError, errnoOf } from '../errors.ts';
 import { type ArchiveContent, loadDockerImages } from './docker-archive.ts';
 import type { ImageStore, ImageTag } from './image-store.ts';
+import type { Lease } from './leases.ts';
 import { type Descriptor, isIndex, MAX_MANIFEST_BYTES, parseIndex, parseManifest } from './manifest.ts';
 
 /** Options of {@link ImageStore.load}. */
@@ -29,12 +30,14 @@ export async function loadArchive(
   options: LoadOptions,
 ): Promise<ImageTag[]> {
   const what = typeof source === 'string' ? source : 'the archive';
+  // Names come last; until then a collection, in whatever process, must leave the content alone.
+  await using lease = await store.leases.create();
   try {
-    const content = await readArchive(store, source, options);
+    const content = await readArchive(store, source, lease, options);
     const index = content.documents.get('index.json');
     if (index !== undefined) return await loadLayout(store, index, what);
     const manifest = content.documents.get('manifest.json');
-    if (manifest !== undefined) return await loadDockerImages(store, content, manifest, what);
+    if (manifest !== undefined) return await loadDockerImages(store, content, manifest, what, lease);
     throw new ContainerError(
       'ARCHIVE_INVALID',
       `${what} holds no image: it has neither index.json nor manifest.json`,
@@ -64,6 +67,7 @@ export async function loadArchive(
 async function readArchive(
   store: ImageStore,
   source: string | AsyncIterable<Uint8Array>,
+  lease: Lease,
   options: LoadOptions,
 ): Promise<ArchiveContent> {
   const input: AsyncIterable<Uint8Array> =
@@ -85,7 +89,7 @@ async function readArchive(
       entries += 1;
       if (entries > MAX_ENTRIES)
         throw new ContainerError('LIMIT_EXCEEDED', `the archive has more than ${MAX_ENTRIES} entries`);
-      await readEntry(store, content, entry);
+      await readEntry(store, content, entry, lease);
       entry.resume();
     }
     await flow;
@@ -98,7 +102,12 @@ async function readArchive(
   return content;
 }
 
-async function readEntry(store: ImageStore, content: ArchiveContent, entry: ArchiveEntry): Promise<void> {
+async function readEntry(
+  store: ImageStore,
+  content: ArchiveContent,
+  entry: ArchiveEntry,
+  lease: Lease,
+): Promise<void> {
   const { header } = entry;
   const name = header.name.replace(/^(\.\/)+/, '');
   if (header.type === 'symlink' || header.type === 'link') {
@@ -111,12 +120,12 @@ async function readEntry(store: ImageStore, content: ArchiveContent, entry: Arch
   const chunks = entry as unknown as AsyncIterable<Uint8Array>;
   const ref = `load-${store.random.uuid(store.clock.now())}`;
   if (blob !== undefined) {
-    const info = await store.content.ingest(ref, chunks, { digest: `sha256:${blob}`, size });
+    const info = await store.content.ingest(ref, chunks, { digest: `sha256:${blob}`, size }, lease);
     content.files.set(name, { digest: info.digest, size });
   } else if (/\.json$|^oci-layout$|^repositories$/.test(name) && size <= MAX_MANIFEST_BYTES) {
     content.documents.set(name, await collect(chunks));
   } else if (name.endsWith('layer.tar') || name.endsWith('.tar')) {
-    const info = await store.content.ingest(ref, chunks, { size });
+    const info = await store.content.ingest(ref, chunks, { size }, lease);
     content.files.set(name, { digest: info.digest, size });
   }
 }

@@ -1,10 +1,10 @@
 // Labels of blobs: one small file per labelled blob, so that the many without labels cost nothing.
 
-import { readdir, unlink } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { ContainerError, errnoOf } from '../errors.ts';
-import { ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
+import { ContainerError } from '../errors.ts';
+import { ensureDirectory, readJson, unlinkIfAny, writeJsonAtomic } from '../system/files.ts';
 import { type Digest, digestHex } from './digest.ts';
 
 /** Names and values; those that begin with `containerd.io/gc.` steer garbage collection. */
@@ -100,9 +100,7 @@ export class ContentLabels {
 
   /** Removes a blob's labels; none is fine. */
   async delete(digest: Digest): Promise<void> {
-    await unlink(this.file(digest)).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    });
+    await unlinkIfAny(this.file(digest));
   }
 
   /** Blobs that have labels. */

@@ -2,12 +2,12 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readdir, stat, unlink, utimes } from 'node:fs/promises';
+import { open, readdir, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type Clock, isHeptadError, systemClock } from '@heptad/core';
 import { ContainerError, diskError, errnoOf } from '../errors.ts';
-import { ensureDirectory, syncDirectory } from '../system/files.ts';
+import { ensureDirectory, syncDirectory, unlinkIfAny } from '../system/files.ts';
 import { KernelMutex, lockName } from '../system/kernel-lock.ts';
 import { ContentLabels, type Labels, mergeLabels, type StoredLabels } from './content-labels.ts';
 import {
@@ -19,6 +19,7 @@ import {
 } from './content-writer.ts';
 import { type Digest, digestHex, digestOf } from './digest.ts';
 import { Ingests } from './ingests.ts';
+import type { Lease } from './leases.ts';
 
 const READ_CHUNK_BYTES = 1024 * 1024;
 
@@ -100,21 +101,24 @@ export class ContentStore {
   }
 
   /**
-   * Writes a whole source as one blob, unless it is here. A failure leaves nothing behind.
+   * Writes a whole source as one blob, unless it is here. A failure leaves nothing behind. A lease keeps the blob from
+   * the moment it is there.
    * Throws `DIGEST_MISMATCH`, `NO_SPACE`, `READ_ONLY`, `REF_IN_USE`.
    */
   async ingest(
     ref: string,
     source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     expected: ExpectedContent = {},
+    lease?: Pick<Lease, 'add'>,
   ): Promise<BlobInfo> {
     const writer = await this.ingesting.writer(ref, expected);
     try {
       await writer.truncate();
       for await (const chunk of source) await writer.write(chunk);
+      await lease?.add({ kind: 'content', id: writer.digest });
       return await this.commit(writer);
     } catch (error) {
-      await writer.abort();
+      await writer.abort().catch(() => undefined);
       throw error;
     }
   }
@@ -247,7 +251,9 @@ export class ContentStore {
     return await this.guard.run(async () => {
       const info = await this.info(digest);
       if (info === undefined) return undefined;
-      await utimes(this.blobPath(digest), at / 1000, info.createdAt / 1000);
+      await utimes(this.blobPath(digest), at / 1000, info.createdAt / 1000).catch((error: unknown) => {
+        throw diskError(error, `keep ${digest}`);
+      });
       return { ...info, touchedAt: at };
     });
   }
@@ -269,9 +275,7 @@ export class ContentStore {
 
   /** Deletes a blob; missing is fine. */
   async delete(digest: Digest): Promise<void> {
-    await unlink(this.blobPath(digest)).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw diskError(error, `delete ${digest}`);
-    });
+    await unlinkIfAny(this.blobPath(digest));
     await this.labels.delete(digest);
   }
 

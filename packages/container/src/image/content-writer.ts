@@ -2,10 +2,10 @@
 
 import type { Hash } from 'node:crypto';
 import { createHash } from 'node:crypto';
-import { type FileHandle, rename, stat, unlink, utimes } from 'node:fs/promises';
+import { type FileHandle, rename, stat, utimes } from 'node:fs/promises';
 import type { Clock } from '@heptad/core';
 import { ContainerError, diskError, errnoOf } from '../errors.ts';
-import { syncDirectory } from '../system/files.ts';
+import { syncDirectory, unlinkIfAny } from '../system/files.ts';
 import type { KernelLock, KernelMutex } from '../system/kernel-lock.ts';
 import type { ContentLabels, Labels } from './content-labels.ts';
 import { type Digest, digestHex, digestOf } from './digest.ts';
@@ -127,7 +127,9 @@ export class ContentWriter {
       );
     }
     if (size === this.written) return;
-    await this.state.file.truncate(size);
+    await this.state.file.truncate(size).catch((error: unknown) => {
+      throw diskError(error, `cut content "${this.state.ref}"`);
+    });
     this.hash = createHash('sha256');
     this.written = await hashFile(this.state.file, this.hash);
   }
@@ -252,12 +254,6 @@ export function ingestName(ref: string): string {
 export async function removeIngest(path: string, description: string): Promise<void> {
   await unlinkIfAny(path);
   await unlinkIfAny(description);
-}
-
-async function unlinkIfAny(path: string): Promise<void> {
-  await unlink(path).catch((error: unknown) => {
-    if (errnoOf(error) !== 'ENOENT') throw error;
-  });
 }
 
 const HASH_CHUNK_BYTES = 1024 * 1024;

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
 import { type Digest, digestOf } from './digest.ts';
 import type { ImageStore, ImageTag } from './image-store.ts';
+import type { Lease } from './leases.ts';
 import { type Descriptor, type ImageManifest, MEDIA_TYPE, parseImageConfig } from './manifest.ts';
 
 /** What an archive held, by name; large files are in the content store already. */
@@ -30,6 +31,7 @@ export async function loadDockerImages(
   content: ArchiveContent,
   manifest: Uint8Array,
   what: string,
+  lease: Lease,
 ): Promise<ImageTag[]> {
   const parsed = schema.safeParse(JSON.parse(Buffer.from(manifest).toString('utf8')));
   if (!parsed.success) {
@@ -40,7 +42,7 @@ export async function loadDockerImages(
   }
   const tags: ImageTag[] = [];
   for (const image of parsed.data) {
-    const target = await storeImage(store, content, image, what);
+    const target = await storeImage(store, content, image, { what, lease });
     const names = image.RepoTags?.length ? image.RepoTags : [`loaded:${target.digest.slice(7, 19)}`];
     for (const name of names) tags.push(await store.setTag(name, target));
   }
@@ -51,7 +53,7 @@ async function storeImage(
   store: ImageStore,
   content: ArchiveContent,
   image: { Config: string; Layers: string[] },
-  what: string,
+  { what, lease }: { what: string; lease: Lease },
 ): Promise<Descriptor> {
   const configBytes = await configOf(store, content, image.Config, what);
   parseImageConfig(configBytes, `the config ${image.Config} of ${what}`);
@@ -65,11 +67,11 @@ async function storeImage(
   const manifest: ImageManifest = {
     schemaVersion: 2,
     mediaType: MEDIA_TYPE.manifest,
-    config: { mediaType: MEDIA_TYPE.config, ...(await put(store, configBytes)) },
+    config: { mediaType: MEDIA_TYPE.config, ...(await put(store, configBytes, lease)) },
     layers,
   };
   const bytes = Buffer.from(JSON.stringify(manifest));
-  return { mediaType: MEDIA_TYPE.manifest, ...(await put(store, bytes)) };
+  return { mediaType: MEDIA_TYPE.manifest, ...(await put(store, bytes, lease)) };
 }
 
 async function configOf(
@@ -85,9 +87,15 @@ async function configOf(
   throw new ContainerError('ARCHIVE_INVALID', `${what} is incomplete: config ${path} is missing`);
 }
 
-async function put(store: ImageStore, bytes: Uint8Array): Promise<{ digest: Digest; size: number }> {
+async function put(
+  store: ImageStore,
+  bytes: Uint8Array,
+  lease: Lease,
+): Promise<{ digest: Digest; size: number }> {
   const digest = digestOf(bytes);
-  await store.content.ingest(`document-${digest}`, [bytes], { digest });
+  // A ref of its own: somebody else may be loading the same archive.
+  const ref = `document-${digest}-${store.random.uuid(store.clock.now())}`;
+  await store.content.ingest(ref, [bytes], { digest }, lease);
   return { digest, size: bytes.length };
 }
 
@@ -103,14 +111,8 @@ function followLinks(content: ArchiveContent, path: string): string {
 }
 
 async function layerType(store: ImageStore, digest: Digest): Promise<string> {
-  const stream = await store.content.read(digest);
-  try {
-    for await (const chunk of stream) {
-      const bytes: Uint8Array = chunk;
-      return bytes[0] === 0x1f && bytes[1] === 0x8b ? MEDIA_TYPE.layerGzip : MEDIA_TYPE.layer;
-    }
-    return MEDIA_TYPE.layer;
-  } finally {
-    stream.destroy();
-  }
+  await using reader = await store.content.readerAt(digest);
+  const magic = Buffer.from(await reader.read(0, 4)).toString('hex');
+  if (magic.startsWith('1f8b')) return MEDIA_TYPE.layerGzip;
+  return magic === '28b52ffd' ? MEDIA_TYPE.layerZstd : MEDIA_TYPE.layer;
 }

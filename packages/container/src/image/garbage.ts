@@ -219,10 +219,14 @@ async function sweepSnapshots(
     return steps;
   };
   let bytes = 0;
-  // Children before parents: killed at any point, nothing is left that stands on nothing.
-  for (const name of [...doomed].sort((one, other) => depth(other) - depth(one))) {
+  const heights = new Map<number, string[]>();
+  for (const name of doomed) {
     bytes += graph.snapshots.get(name)?.bytes ?? 0;
-    await store.snapshots.drop(name);
+    const height = depth(name);
+    heights.set(height, [...(heights.get(height) ?? []), name]);
   }
+  // Children before parents: stopped at any point, nothing is left that stands on nothing.
+  for (const height of [...heights.keys()].sort((one, other) => other - one))
+    await store.snapshots.drop(...(heights.get(height) ?? []));
   return { count: doomed.size, bytes };
 }

@@ -1,12 +1,12 @@
 // Images of one machine: names that lead to verified content, unpacked into snapshots when a container needs them.
 
-import { readdir, unlink } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Random } from '@heptad/core';
 import { isHeptadError, systemClock, systemRandom } from '@heptad/core';
 import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
-import { ensureDirectory, readJson, syncDirectory, writeJsonAtomic } from '../system/files.ts';
+import { ensureDirectory, readJson, syncDirectory, unlinkIfAny, writeJsonAtomic } from '../system/files.ts';
 import type { TrustPolicy } from '../trust/policy.ts';
 import { TrustGate } from '../trust/trust-gate.ts';
 import { type LoadOptions, loadArchive } from './archive-load.ts';
@@ -14,6 +14,7 @@ import { type ArchiveTarget, saveArchive } from './archive-save.ts';
 import { ContentStore } from './content-store.ts';
 import { chainIds, type Digest, digestOf } from './digest.ts';
 import { collectGarbage, type GarbageOptions, type GarbageReport } from './garbage.ts';
+import { historyOf, type ImageHistoryEntry } from './history.ts';
 import type { LayerLimits } from './layer-limits.ts';
 import { LeaseManager } from './leases.ts';
 import {
@@ -210,6 +211,11 @@ export class ImageStore {
     return { reference, digest: chosen.digest, manifest, config, sizeBytes };
   }
 
+  /** How an image came to be, newest step first. Throws `IMAGE_NOT_FOUND`. */
+  async history(reference: string): Promise<ImageHistoryEntry[]> {
+    return historyOf(await this.inspect(reference));
+  }
+
   /** Removes a name. Content that no name needs any more goes with the next {@link gc}. */
   async remove(reference: string): Promise<void> {
     const { name } = await this.target(reference);
@@ -218,7 +224,7 @@ export class ImageStore {
         hint: 'list() shows the names that lead to this digest',
       });
     }
-    await unlink(this.tagPath(name));
+    await unlinkIfAny(this.tagPath(name));
     await syncDirectory(this.tagDirectory);
   }
 
@@ -303,7 +309,11 @@ export class ImageStore {
   /** Every name. A damaged file throws `STORE_CORRUPT` naming it. */
   async allTags(): Promise<ImageTag[]> {
     const tags: ImageTag[] = [];
-    for (const file of await this.tagFiles()) tags.push(await this.readTagFile(file));
+    for (const file of await this.tagFiles()) {
+      const tag = await this.readTag(this.tagFilePath(file));
+      // Removed since the directory was read.
+      if (tag !== undefined) tags.push(tag);
+    }
     return tags;
   }
 

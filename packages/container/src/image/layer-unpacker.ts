@@ -4,7 +4,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, isHeptadError } from '@heptad/core';
 import { ContainerError, diskError } from '../errors.ts';
-import { removeTree, writeJsonAtomic } from '../system/files.ts';
+import { discardTree, writeJsonAtomic } from '../system/files.ts';
 import type { ContentStore } from './content-store.ts';
 import type { Digest } from './digest.ts';
 import type { LayerLimits } from './layer-limits.ts';
@@ -93,7 +93,7 @@ export class LayerUnpacker {
       });
       return await this.publish(temporary, todo, result);
     } catch (error) {
-      await removeTree(temporary);
+      await discardTree(temporary);
       // Another process was first; what it made has the same name and so the same content.
       if (isHeptadError(error, 'ALREADY_EXISTS')) return (await this.find(chainId)) ?? Promise.reject(error);
       throw diskError(error, `unpack layer ${layer.digest}`);

@@ -5,6 +5,7 @@ import { createReadStream } from 'node:fs';
 import { type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
+import { isHeptadError } from '@heptad/core';
 import tar from 'tar-stream';
 import type { ContentStore } from './content-store.ts';
 import type { Digest } from './digest.ts';
@@ -82,8 +83,10 @@ export async function writeLayer(
   } catch (error) {
     pack.destroy();
     gzip.destroy();
-    await Promise.allSettled([filled, flow, stored]);
-    throw error;
+    const outcomes = await Promise.allSettled([filled, flow, stored]);
+    // A full disk ends the flow too; what the store says of it is the reason, the rest its consequence.
+    const reasons = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+    throw reasons.find((reason) => isHeptadError(reason)) ?? error;
   }
   const { digest, size } = await stored;
   return {

@@ -1,11 +1,11 @@
 // Leases: what somebody is about to use and nothing refers to yet, kept from garbage collection until released or expired.
 
-import { readdir, unlink } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Random } from '@heptad/core';
 import { z } from 'zod';
-import { ContainerError, errnoOf } from '../errors.ts';
-import { ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
+import { ContainerError } from '../errors.ts';
+import { ensureDirectory, readJson, unlinkIfAny, writeJsonAtomic } from '../system/files.ts';
 import type { KernelMutex } from '../system/kernel-lock.ts';
 import { type Labels, validateLabels } from './content-labels.ts';
 
@@ -106,7 +106,8 @@ export class LeaseManager {
       id,
       add: (...resources) => this.add(id, resources),
       release: () => this.delete(id),
-      [Symbol.asyncDispose]: () => this.delete(id),
+      // What went wrong before is what counts; a lease that cannot be released ends by itself.
+      [Symbol.asyncDispose]: () => this.delete(id).catch(() => undefined),
     };
   }
 
@@ -144,9 +145,7 @@ export class LeaseManager {
 
   /** Ends a lease; one that is not there is fine. */
   async delete(id: string): Promise<void> {
-    await unlink(join(this.directory, `${id}.json`)).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    });
+    await unlinkIfAny(join(this.directory, `${id}.json`));
   }
 
   /** Ends those whose time is over; returns the others. Only for collections, which hold the guard. */

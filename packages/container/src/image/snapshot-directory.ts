@@ -81,17 +81,21 @@ export class SnapshotDirectory {
     await syncDirectory(this.path);
   }
 
-  /** Takes a snapshot away, whatever state it is in. */
-  async drop(name: string): Promise<void> {
-    const doomed = this.temporary();
-    // Renamed first: a crash half way must not leave a snapshot that looks whole.
-    await rename(this.of(name), doomed).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw diskError(error, `remove snapshot ${name}`);
-    });
+  /** Takes snapshots away, whatever state they are in. */
+  async drop(names: readonly string[]): Promise<void> {
+    const doomed: string[] = [];
+    for (const name of names) {
+      const temporary = this.temporary();
+      // Renamed first: a crash half way must not leave a snapshot that looks whole.
+      await rename(this.of(name), temporary).catch((error: unknown) => {
+        if (errnoOf(error) !== 'ENOENT') throw diskError(error, `remove snapshot ${name}`);
+      });
+      doomed.push(temporary);
+    }
     await syncDirectory(this.path);
-    // The link last: a snapshot that came back after a power cut must not have lost it.
-    await this.removeLinkTo(directoryName(name));
-    await removeTree(doomed);
+    // The links last: a snapshot that came back after a power cut must not have lost its own.
+    for (const name of names) await this.removeLinkTo(directoryName(name));
+    for (const temporary of doomed) await removeTree(temporary);
   }
 
   /** Names of the directories that hold snapshots, whole and damaged ones. */

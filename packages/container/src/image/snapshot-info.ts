@@ -4,7 +4,7 @@ import { rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHeptadError } from '@heptad/core';
 import { z } from 'zod';
-import { ContainerError, errnoOf } from '../errors.ts';
+import { ContainerError, diskError, errnoOf } from '../errors.ts';
 import { readJson } from '../system/files.ts';
 import type { Labels } from './content-labels.ts';
 import { type Digest, digestHex, digestOf, isDigest } from './digest.ts';
@@ -83,7 +83,9 @@ export async function readSnapshotDirectory(root: string, name: string): Promise
 /** Ends what an interrupted commit began. */
 export async function settleMeta(root: string, name: string): Promise<void> {
   const directory = join(root, directoryName(name));
-  await rename(join(directory, NEXT_META), join(directory, META));
+  await rename(join(directory, NEXT_META), join(directory, META)).catch((error: unknown) => {
+    throw diskError(error, `commit snapshot ${name}`);
+  });
 }
 
 async function parse(root: string, name: string, file: string): Promise<Snapshot | undefined> {

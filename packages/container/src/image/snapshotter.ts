@@ -4,7 +4,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { type Clock, isHeptadError, systemClock } from '@heptad/core';
 import { ContainerError, diskError } from '../errors.ts';
-import { removeTree, syncDirectory, writeJsonAtomic } from '../system/files.ts';
+import { discardTree, removeTree, syncDirectory, writeJsonAtomic } from '../system/files.ts';
 import { type Labels, mergeLabels, validateLabels } from './content-labels.ts';
 import type { ContentStore } from './content-store.ts';
 import type { Digest } from './digest.ts';
@@ -222,13 +222,13 @@ export class Snapshotter {
           { hint: 'remove that one first', details: { child: child.name } },
         );
       }
-      await this.directory.drop(name);
+      await this.directory.drop([name]);
     });
   }
 
-  /** Takes a snapshot away whatever its state, and whether or not others stand on it. For collections and repairs. */
-  async drop(name: string): Promise<void> {
-    await this.directory.drop(name);
+  /** Takes snapshots away whatever their state, and whether or not others stand on them. For collections and repairs. */
+  async drop(...names: string[]): Promise<void> {
+    await this.directory.drop(names);
   }
 
   /** Every snapshot, or those that `filter` accepts. Damaged ones are left out: `ContainerEngine.check()` names them. */
@@ -313,7 +313,7 @@ export class Snapshotter {
         await this.directory.publish(temporary, key);
       });
     } catch (error) {
-      await removeTree(temporary);
+      await discardTree(temporary);
       throw diskError(error, `prepare snapshot ${key}`);
     }
     return await this.mounts(key);

@@ -23,7 +23,7 @@ export async function deleteAbandonedTemporaries(directory: string): Promise<num
     // Of a reused pid the file stays until that process is gone too, which is soon enough.
     if (writer === undefined || Number(writer) === process.pid || identify(Number(writer)) !== undefined)
       continue;
-    await rm(join(directory, name), { recursive: true, force: true });
+    await removeTree(join(directory, name));
     deleted += 1;
   }
   return deleted;
@@ -34,9 +34,18 @@ export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await directory.sync();
+  } catch (error) {
+    throw diskError(error, `sync ${path}`);
   } finally {
     await directory.close();
   }
+}
+
+/** Removes a file; missing is fine. Throws `READ_ONLY`. */
+export async function unlinkIfAny(path: string): Promise<void> {
+  await unlink(path).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw diskError(error, `remove ${path}`);
+  });
 }
 
 /** How a file is replaced. */
@@ -119,7 +128,14 @@ export async function ensureDirectory(path: string, mode = 0o700): Promise<void>
 /** Removes a tree; missing is fine. */
 export async function removeTree(path: string): Promise<void> {
   // The kernel may still be busy with a file for an instant after an unmount.
-  await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+  await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 }).catch((error: unknown) => {
+    throw diskError(error, `remove ${path}`);
+  });
+}
+
+/** Removes what a failed operation made. Its own failure must not hide why: what stays is removed by the next collection. */
+export async function discardTree(path: string): Promise<void> {
+  await removeTree(path).catch(() => undefined);
 }
 
 /** Text of a file, or undefined when it cannot be read (missing, or a /proc file whose process is gone). */

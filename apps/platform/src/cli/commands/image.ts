@@ -23,9 +23,37 @@ export function registerImageCommands(program: Command): void {
     .command('prune')
     .description('remove what no image and no container uses')
     .action(async (_options, command) => (await load()).prune(command));
+  registerArchiveCommands(image);
   registerTransferCommands(image);
   registerBuildCommands(image);
   registerTrustCommands(image);
+}
+
+function registerArchiveCommands(image: Command): void {
+  const run = () => import('../run/image-archive.ts');
+  image
+    .command('tag <image> <name>')
+    .description('give an image a second name')
+    .option('--dry-run', 'only say what would be named')
+    .action(async (source, name, _options, command) => (await run()).tag(source, name, command));
+  image
+    .command('untag <name>')
+    .description('take a name away; the same as rm')
+    .option('--dry-run', 'only say what would go')
+    .action(async (name, _options, command) => (await import('../run/image.ts')).remove(name, command));
+  image
+    .command('history <image>')
+    .description('the steps an image was built in, the newest first')
+    .action(async (name, _options, command) => (await run()).history(name, command));
+  image
+    .command('save <images...>')
+    .description('write images to an archive that docker, podman and skopeo read')
+    .option('-o, --output <file>', 'a file (default standard output)')
+    .action(async (names, options, command) => (await run()).save(names, options, command));
+  image
+    .command('load [file]')
+    .description('read images from an OCI layout or docker archive (default standard input)')
+    .action(async (file, _options, command) => (await run()).load(file, command));
 }
 
 function registerTransferCommands(image: Command): void {
