@@ -104,7 +104,8 @@ const scenarios: Record<
       const writer = await images.content.writer('abandoned');
       await writer.write(Buffer.from('half'));
       await writer.close();
-      await images.remove('gone');
+      // Removed already when a collection that was stopped is done again.
+      if ((await images.list()).some((image) => image.name === 'gone:latest')) await images.remove('gone');
       await images.gc({ minimumAgeMs: -60_000 });
     },
   },
