@@ -23,6 +23,8 @@ export const TEST_PACKAGES: readonly string[] = [
   'fonts-dejavu-core',
   'prometheus',
   'gcc',
+  'slirp4netns',
+  'uidmap',
   'libc6-dev',
   'docker-registry',
   'skopeo',

@@ -14,6 +14,7 @@ const guides: DefaultTheme.SidebarItem[] = [
   { text: 'Compose files', link: '/guides/compose' },
   { text: 'Containers', link: '/guides/containers' },
   { text: 'Container networks', link: '/guides/container-networks' },
+  { text: 'Containers without root', link: '/guides/rootless' },
   { text: 'Images: build, sign, trust', link: '/guides/images' },
   { text: 'Registries', link: '/guides/registries' },
   { text: 'Virtual machines', link: '/guides/virtual-machines' },

@@ -9,8 +9,10 @@ import { ContainerError } from './errors.ts';
 import { ImageStore } from './image/image-store.ts';
 import type { LayerLimits } from './image/layer-limits.ts';
 import type { ManagedRuntime } from './lifecycle/managed-runtime.ts';
+import type { NetworkBackend } from './network/backend.ts';
 import { EngineNetwork } from './network/engine-network.ts';
 import { Networks } from './network/networks.ts';
+import { SlirpNetwork } from './network/slirp.ts';
 import type { IdPool } from './oci/id-ranges.ts';
 import { OciRuntime } from './oci/oci-runtime.ts';
 import { keepHostsCurrent } from './oci/peer-names.ts';
@@ -149,7 +151,8 @@ export class ContainerEngine implements AsyncDisposable {
     });
     const wanted = options.runtime ?? 'auto';
     const probe: OciProbe = wanted === 'process' ? { ok: false, reasons: [] } : await probeOci();
-    const network = options.network === 'none' ? undefined : bridgeOf(options, clock);
+    const rootless = probe.rootless === true;
+    const network = options.network === 'none' || rootless ? undefined : bridgeOf(options, clock);
     const live = new Map(network === undefined ? [] : [[network.name, network]]);
     const networks = new Networks(join(options.home, 'network', 'networks'), live, clock);
     const useOci = wanted === 'oci' || (wanted === 'auto' && probe.ok);
@@ -158,7 +161,7 @@ export class ContainerEngine implements AsyncDisposable {
           home: join(options.home, 'oci'),
           volumes: join(options.home, 'volumes'),
           images,
-          networks: live,
+          networks: rootless && options.network !== 'none' ? await slirpOf(options) : live,
           ...(options.userIds === undefined ? {} : { userIds: options.userIds }),
           probe,
           clock,
@@ -176,7 +179,7 @@ export class ContainerEngine implements AsyncDisposable {
     });
     try {
       // Only now is the home directory ours.
-      if (managed instanceof OciRuntime) await serveNetworks(networks, managed);
+      if (managed instanceof OciRuntime && !rootless) await serveNetworks(networks, managed);
       await managed.recover();
       return engine;
     } catch (error) {
@@ -286,6 +289,12 @@ function bridgeOf(options: ContainerEngineOptions, clock: Clock): EngineNetwork 
     hostsFallback: false,
     clock,
   });
+}
+
+/** The network of an ordinary user; none without its helper, which the probe then names. */
+async function slirpOf(options: ContainerEngineOptions): Promise<NetworkBackend[]> {
+  const slirp = new SlirpNetwork({ directory: join(options.home, 'slirp') });
+  return (await slirp.probe()).length === 0 ? [slirp] : [];
 }
 
 async function serveNetworks(networks: Networks, runtime: OciRuntime): Promise<void> {

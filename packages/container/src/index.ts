@@ -54,6 +54,7 @@ export {
   Networks,
   type PortExposure,
 } from './network/networks.ts';
+export { SlirpNetwork } from './network/slirp.ts';
 export type { IdPool } from './oci/id-ranges.ts';
 export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';
 export { ProcessRuntime, type ProcessRuntimeOptions } from './process/process-runtime.ts';
@@ -67,6 +68,7 @@ export type { PushedImage, PushOptions } from './registry/push.ts';
 export type { RegistryReferrer } from './registry/referrers.ts';
 export { RegistryClient, type RegistryClientOptions } from './registry/registry-client.ts';
 export type { RetryOptions } from './registry/retry.ts';
+export { enterRootless, isRootless } from './rootless/enter.ts';
 export type { SignatureClaims } from './trust/claims.ts';
 export { generateSigningKeys, type SigningKeys } from './trust/keys.ts';
 export {

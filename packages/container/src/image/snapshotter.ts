@@ -4,6 +4,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { type Clock, isHeptadError, systemClock } from '@heptad/core';
 import { ContainerError, diskError } from '../errors.ts';
+import { isRootless } from '../rootless/enter.ts';
 import { discardTree, removeTree, syncDirectory, writeJsonAtomic } from '../system/files.ts';
 import { type Labels, mergeLabels, validateLabels } from './content-labels.ts';
 import type { ContentStore } from './content-store.ts';
@@ -47,6 +48,7 @@ export class Snapshotter {
   private readonly directory: SnapshotDirectory;
   private readonly unpacker: LayerUnpacker;
   private readonly clock: Clock;
+  private readonly rootless = isRootless();
 
   private constructor(directory: SnapshotDirectory, limits: LayerLimits, clock: Clock) {
     this.path = directory.path;
@@ -278,7 +280,8 @@ export class Snapshotter {
     return {
       type: 'overlay',
       source: 'overlay',
-      options: [layers, ...writable, 'index=off'],
+      // In a user namespace nobody may write the trusted attributes that overlayfs uses otherwise.
+      options: [layers, ...writable, 'index=off', ...(this.rootless ? ['userxattr'] : [])],
       directory: this.directory.links,
     };
   }

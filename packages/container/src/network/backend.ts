@@ -50,6 +50,8 @@ export interface NetworkBackend {
   attach(request: AttachRequest): Promise<Attachment>;
   /** Makes the namespace only; `connect` follows. Lets the namespace be used while the network is still being plumbed. */
   prepare(id: ContainerId): Promise<string>;
+  /** It only takes namespaces of the runtime's making: `adopt` comes in place of `prepare`, always. */
+  readonly adopts?: boolean;
   /** Takes a namespace that the runtime made for the process `pid`, in place of `prepare`. */
   adopt?(id: ContainerId, pid: number): Promise<void>;
   /** Connects a prepared namespace to the network; returns the address. */

@@ -279,10 +279,14 @@ export class Networks implements AsyncDisposable {
 
   private requireJoiner(): NetworkJoiner {
     if (this.joiner !== undefined) return this.joiner;
-    throw new ContainerError('NOT_SUPPORTED', 'this engine runs plain processes, which have no networks', {
-      hint: 'the oci runtime has them',
-      details: { driver: 'oci' },
-    });
+    throw new ContainerError(
+      'NOT_SUPPORTED',
+      'this engine has no bridge networks: it runs plain processes, or for an ordinary user',
+      {
+        hint: 'the oci runtime has them, run as root',
+        details: { driver: 'oci' },
+      },
+    );
   }
 
   private requireName(name: string): void {

@@ -9,11 +9,13 @@ import type { Digest } from '../image/digest.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { hostArchitecture, type ImageConfig } from '../image/manifest.ts';
 import type { PreparedContainer } from '../lifecycle/driver.ts';
+import { notSupported } from '../lifecycle/not-supported.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
 import { settledOf } from '../lifecycle/settle.ts';
 import { namespaceName } from '../network/cni-bridge.ts';
 import { namespacePath } from '../network/namespaces.ts';
+import { isRootless, mappedGroups } from '../rootless/enter.ts';
 import { writeFileAtomic } from '../system/files.ts';
 import { Mutex } from '../system/mutex.ts';
 import { identify } from '../system/processes.ts';
@@ -41,6 +43,7 @@ import {
   adoptNamespace,
   type Connected,
   connectPlace,
+  isAdopted,
   type Place,
   type PlaceOptions,
   placeOf,
@@ -177,6 +180,7 @@ export class Assembler {
     await Promise.all([paths.work, paths.persist].map((path) => mkdir(path, { mode: 0o700 })));
     const mappings = await this.ids.mappingsFor(record.spec.userNamespace, record.id, paths.directory);
     const mapped = mappings !== undefined;
+    const adopted = isAdopted(place, mapped);
     const [namespace, rootfs] = await settle([
       prepareNamespace(place, record, mapped),
       this.mountRoot(record, top, mappings),
@@ -185,7 +189,7 @@ export class Assembler {
       await writeBundle({ place, namespace, rootfs, mappings });
       return await this.createInit(record);
     };
-    if (mapped) return await this.buildMapped(place, record, create);
+    if (adopted) return await this.buildAdopted(place, record, create);
     // The runtime joins the namespace while the network is still being plumbed into it.
     const [pid, connected] = await settle([create(), connectPlace(this.options, place, record, namespace)]);
     return await this.finish(record, pid, connected);
@@ -204,8 +208,8 @@ export class Assembler {
     return rootfs;
   }
 
-  /** With a user namespace the runtime makes the network namespace, so that it belongs to the user namespace. */
-  private async buildMapped(
+  /** For a user namespace, and for an ordinary user, the runtime makes the network namespace, so that it belongs to the user namespace that the container is in. */
+  private async buildAdopted(
     place: Place,
     record: ContainerRecord,
     create: () => Promise<number>,
@@ -254,7 +258,9 @@ export class Assembler {
       thermalThrottlePaths(),
       resolveDevices(spec.devices ?? [], spec.name),
       resolveThrottles(spec.limits?.ioThrottles ?? [], `create container "${spec.name}"`),
-      boundAllContainers(this.options.layout, CGROUP_PARENT),
+      this.options.layout.denied === true
+        ? requireNoLimits(spec)
+        : boundAllContainers(this.options.layout, CGROUP_PARENT),
       spec.limits?.ioWeight === undefined
         ? Promise.resolve()
         : requireIoWeight(this.options.layout, CGROUP_PARENT),
@@ -269,6 +275,8 @@ export class Assembler {
       seccomp,
       cgroupsPath: containerCgroup(CGROUP_PARENT, id),
       cgroupVersion: this.options.layout.version,
+      cgroupsDenied: this.options.layout.denied,
+      groups: mappedGroups(),
       ...(namespace === 'none' ? {} : { networkNamespace: namespace }),
       sharesNetwork: place.kind === 'container',
       hostname: content.hostname,
@@ -331,12 +339,20 @@ export class Assembler {
   }
 }
 
+/** Throws `NOT_SUPPORTED` for what only cgroups can enforce. */
+async function requireNoLimits(spec: ContainerSpec): Promise<void> {
+  const [asked] = Object.entries(spec.limits ?? {}).find(([, value]) => value !== undefined) ?? [];
+  if (asked !== undefined) {
+    throw notSupported('oci', `create container "${spec.name}" with limits.${asked}`);
+  }
+}
+
 /** In a user namespace a bind mount may not lose the flags of what it shows. */
 async function keepFlags(
   binds: readonly BindMount[],
   mappings: IdMappings | undefined,
 ): Promise<readonly BindMount[]> {
-  if (mappings === undefined || binds.length === 0) return binds;
+  if ((mappings === undefined && !isRootless()) || binds.length === 0) return binds;
   const mountinfo = await readFile('/proc/self/mountinfo', 'utf8');
   return await Promise.all(
     binds.map(async (bind) => ({ ...bind, flags: lockedFlags(mountinfo, await realpath(bind.source)) })),

@@ -1,6 +1,6 @@
 // Which cgroup hierarchies this machine has, where a container's cgroup lies in them, and what it measures.
 
-import { readdir, readFile, rmdir, statfs } from 'node:fs/promises';
+import { readdir, readFile, readlink, rmdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../errors.ts';
 import { readTextIfAny } from '../system/files.ts';
@@ -16,6 +16,19 @@ export interface CgroupLayout {
   readonly root: string;
   /** Our own path in each v1 hierarchy by controller; in v2 under the key ''. */
   readonly own: ReadonlyMap<string, string>;
+  /** An ordinary user's: no cgroup may be made, so nothing is limited, frozen or measured. */
+  readonly denied?: boolean;
+}
+
+/** Pids of the processes in the pid namespace of `init`: what a container consists of where it has no cgroup. */
+export async function namespacePids(init: number): Promise<number[]> {
+  const own = await readlink(`/proc/${init}/ns/pid`).catch(() => undefined);
+  if (own === undefined) return [];
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+  const same = await Promise.all(
+    pids.map(async (pid) => (await readlink(`/proc/${pid}/ns/pid`).catch(() => undefined)) === own),
+  );
+  return pids.filter((_, index) => same[index]);
 }
 
 const CGROUP2_MAGIC = 0x63677270;

@@ -11,7 +11,7 @@ import { execSession } from '../lifecycle/exec-session.ts';
 import { requireWorkingDirectory } from '../lifecycle/kernel-paths.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { TOOL_PATH } from '../system/command.ts';
-import { identify, signalProcess } from '../system/processes.ts';
+import { descendants, identify, signalProcess } from '../system/processes.ts';
 import { type CgroupLayout, cgroupDirectory, cgroupPids, removeCgroup } from './cgroup.ts';
 import { runtimeError } from './conmon.ts';
 import { PERL, TERMINAL_RELAY } from './relays.ts';
@@ -52,7 +52,7 @@ export async function ociExec(
     await removeCgroup(cgroup).catch(() => undefined);
   };
   try {
-    await mkdir(cgroup);
+    if (context.layout.denied !== true) await mkdir(cgroup);
     await writeFile(join(directory, 'process.json'), JSON.stringify(await processOf(context, options)), {
       mode: 0o600,
     });
@@ -65,7 +65,10 @@ export async function ociExec(
         child,
         pid: () => pidIn(join(directory, 'pid')),
         clock: context.clock,
-        killTree: () => killAll(cgroup, context.clock),
+        killTree: () =>
+          context.layout.denied === true
+            ? killDescendants(pidIn(join(directory, 'pid')), child, context.clock)
+            : killAll(cgroup, context.clock),
         cleanUp: async () => {
           failure = await runtimeError(log);
           await cleanUp();
@@ -140,8 +143,7 @@ function execArguments(
     '--log-format',
     'json',
     'exec',
-    '--cgroup',
-    mark,
+    ...(context.layout.denied === true ? [] : ['--cgroup', mark]),
     '--process',
     join(directory, 'process.json'),
     '--pid-file',
@@ -190,6 +192,20 @@ async function killAll(cgroup: string, clock: Clock): Promise<void> {
     }
     await clock.sleep(pids.length === 0 ? 10 : 2);
   }
+}
+
+/**
+ * Without a cgroup: the command, and all whose parents lead to it. What made itself a daemon has another parent, and
+ * ends with the container only.
+ */
+async function killDescendants(pid: number | undefined, child: ChildProcess, clock: Clock): Promise<void> {
+  for (let round = 0; round < MAX_KILL_ROUNDS; round += 1) {
+    const found = pid === undefined ? [] : await descendants(pid);
+    for (const each of found) signalProcess(each, 9);
+    if (found.length === 0) break;
+    await clock.sleep(2);
+  }
+  child.kill('SIGKILL');
 }
 
 function exitCodeOf(

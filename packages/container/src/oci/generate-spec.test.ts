@@ -49,8 +49,8 @@ describe('generateSpec', () => {
       'pid',
       'uts',
     ]);
-    expect(linux.resources.devices?.[0]).toEqual({ allow: false, access: 'rwm' });
-    expect(linux.resources.pids).toEqual({ limit: 1024 });
+    expect(linux.resources?.devices?.[0]).toEqual({ allow: false, access: 'rwm' });
+    expect(linux.resources?.pids).toEqual({ limit: 1024 });
     expect(linux.maskedPaths).toEqual(
       expect.arrayContaining([
         '/proc/kcore',

@@ -12,7 +12,7 @@ import { MASKED_PATHS, READ_ONLY_PATHS } from './protected-paths.ts';
 import { limitResources, type ResolvedThrottle } from './resources.ts';
 import { type OwnLimits, rlimitsOf } from './rlimits.ts';
 import type { OciSeccomp } from './seccomp.ts';
-import type { OciIdMapping, OciMount, OciProcess, OciSpec } from './spec.ts';
+import type { OciIdMapping, OciMount, OciProcess, OciResources, OciSpec } from './spec.ts';
 import type { ResolvedUser } from './user.ts';
 
 /** What the driver has settled before the spec can be written. */
@@ -26,10 +26,14 @@ export interface SpecInputs {
   /** Path of the container's cgroup, relative to the root of each hierarchy. */
   readonly cgroupsPath: string;
   readonly cgroupVersion: 1 | 2;
+  /** No cgroup may be made. */
+  readonly cgroupsDenied?: boolean | undefined;
   /** A network namespace made ahead; absent: a new empty one. `host`: the machine's own. */
   readonly networkNamespace?: string;
   /** Ids of a user namespace. Default none: the host's. */
   readonly mappings?: IdMappings | undefined;
+  /** How many groups there are at all, from 0 on. Default all that the kernel takes here. */
+  readonly groups?: number;
   /** Default the spec's, else the id's beginning. */
   readonly hostname?: string;
   /** The network namespace is another container's. */
@@ -59,20 +63,31 @@ const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /** A fork bomb must end at a number that leaves the machine usable. */
 export const DEFAULT_PIDS_LIMIT = 1024;
 const DEFAULT_TMPFS_BYTES = 64 * 1024 * 1024;
+// What the kernel takes as a group of ping sockets.
+const MAX_GROUPS = 2_147_483_648;
 const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
 
 /** Without NET_RAW the first is how ping works; and any user may serve on port 80, as in Docker. */
-function networkSysctls({ mappings }: SpecInputs): Record<string, string> {
+function networkSysctls({ mappings, groups }: SpecInputs): Record<string, string> {
   // The kernel takes only groups that the user namespace has, from the first on.
-  const lastGroup = mappings?.gids.find(({ containerId }) => containerId === 0)?.size ?? 2_147_483_648;
+  const last =
+    Math.min(
+      mappings?.gids.find(({ containerId }) => containerId === 0)?.size ?? MAX_GROUPS,
+      groups ?? MAX_GROUPS,
+    ) - 1;
   return {
-    'net.ipv4.ping_group_range': `0 ${lastGroup - 1}`,
+    'net.ipv4.ping_group_range': `0 ${last}`,
     'net.ipv4.ip_unprivileged_port_start': '0',
   };
 }
 
 function ociMapping({ containerId, hostId, size }: IdMapping): OciIdMapping {
   return { containerID: containerId, hostID: hostId, size };
+}
+
+function resourcesOf({ spec, devices, throttles, cgroupVersion }: SpecInputs): OciResources {
+  const limits = { pids: DEFAULT_PIDS_LIMIT, ...spec.limits };
+  return { devices: deviceRules(devices ?? []), ...limitResources(limits, throttles, cgroupVersion) };
 }
 
 function ownNetwork(inputs: SpecInputs): boolean {
@@ -90,7 +105,7 @@ export function generateSpec(inputs: SpecInputs): OciSpec {
     mounts: [...systemMounts(inputs), ...userMounts(inputs)],
     annotations: { ...spec.annotations, 'dev.heptad.container': inputs.id, 'dev.heptad.name': spec.name },
     linux: {
-      cgroupsPath: inputs.cgroupsPath,
+      ...(inputs.cgroupsDenied === true ? {} : { cgroupsPath: inputs.cgroupsPath }),
       namespaces: namespaces(inputs),
       ...(inputs.mappings === undefined
         ? {}
@@ -99,18 +114,14 @@ export function generateSpec(inputs: SpecInputs): OciSpec {
             gidMappings: inputs.mappings.gids.map(ociMapping),
           }),
       ...(inputs.devices === undefined ? {} : { devices: inputs.devices.map(({ node }) => node) }),
-      resources: {
-        devices: deviceRules(inputs.devices ?? []),
-        ...limitResources(
-          { pids: DEFAULT_PIDS_LIMIT, ...spec.limits },
-          inputs.throttles,
-          inputs.cgroupVersion,
-        ),
-      },
+      ...(inputs.cgroupsDenied === true ? {} : { resources: resourcesOf(inputs) }),
       seccomp: inputs.seccomp,
       maskedPaths: [...MASKED_PATHS, ...(inputs.thermalThrottlePaths ?? [])],
       // On v1 the runtime leaves the directory of the hierarchies writable, a tmpfs without a size.
-      readonlyPaths: inputs.cgroupVersion === 1 ? [...READ_ONLY_PATHS, '/sys/fs/cgroup'] : READ_ONLY_PATHS,
+      readonlyPaths:
+        inputs.cgroupVersion === 1 && inputs.cgroupsDenied !== true
+          ? [...READ_ONLY_PATHS, '/sys/fs/cgroup']
+          : READ_ONLY_PATHS,
       sysctl: {
         // Sysctls of a network namespace must not be set in one that is not the container's own.
         ...(ownNetwork(inputs) ? networkSysctls(inputs) : {}),
@@ -193,7 +204,7 @@ function namespaces(inputs: SpecInputs): { type: string; path?: string }[] {
     { type: 'uts' },
     { type: 'mount' },
     // On v1 too: a container that reads /proc/self/cgroup is not told where the host keeps it.
-    { type: 'cgroup' },
+    ...(inputs.cgroupsDenied === true ? [] : [{ type: 'cgroup' }]),
   ];
   if (inputs.mappings !== undefined) list.push({ type: 'user' });
   if (inputs.networkNamespace === undefined) list.push({ type: 'network' });
@@ -230,12 +241,16 @@ function systemMounts(inputs: SpecInputs): OciMount[] {
     },
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
-    {
-      destination: '/sys/fs/cgroup',
-      type: 'cgroup',
-      source: 'cgroup',
-      options: ['nosuid', 'noexec', 'nodev', 'relatime', 'ro'],
-    },
+    ...(inputs.cgroupsDenied === true
+      ? []
+      : [
+          {
+            destination: '/sys/fs/cgroup',
+            type: 'cgroup',
+            source: 'cgroup',
+            options: ['nosuid', 'noexec', 'nodev', 'relatime', 'ro'],
+          },
+        ]),
     ...(inputs.spec.readOnlyRootfs === true
       ? ['/tmp', '/run', '/var/tmp'].map((path) => tmpfs(path, undefined, 0o1777))
       : []),

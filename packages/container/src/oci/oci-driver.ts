@@ -24,13 +24,14 @@ import { errorMessage } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { InputChannel } from '../lifecycle/attach.ts';
 import type { Observation, PreparedContainer, RuntimeDriver } from '../lifecycle/driver.ts';
+import { notSupported } from '../lifecycle/not-supported.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds, rotateLog } from '../lifecycle/rotate-log.ts';
 import { ensureDirectory, readTextIfAny } from '../system/files.ts';
 import { describeProcesses } from '../system/process-table.ts';
 import { identify, type ProcessIdentity, signalProcess } from '../system/processes.ts';
 import { Assembler, type AssemblyOptions, CGROUP_PARENT } from './assemble.ts';
-import { type CgroupLayout, cgroupDirectory, cgroupPids, containerCgroup } from './cgroup.ts';
+import { type CgroupLayout, cgroupDirectory, cgroupPids, containerCgroup, namespacePids } from './cgroup.ts';
 import { oomKills, parseNetworkUsage, readUsage } from './cgroup-stats.ts';
 import { reopenLog } from './conmon.ts';
 import { ociExec } from './exec.ts';
@@ -98,6 +99,9 @@ export class OciDriver implements RuntimeDriver {
       tty: helpers.relays,
       init: helpers.init !== undefined,
       userNamespaces: whyNoUserNamespaces(helpers.relays) === undefined,
+      ...(probe.layout.denied === true
+        ? { limits: false, pause: false, update: false, devices: false, userNamespaces: false }
+        : {}),
     };
     this.found = probe;
     this.options = {
@@ -122,7 +126,8 @@ export class OciDriver implements RuntimeDriver {
 
   async probe(): Promise<RuntimeProbe> {
     const { ok, runtime, version, conmonVersion } = this.found;
-    const noUserNamespaces = whyNoUserNamespaces(this.helpers.relays);
+    const noUserNamespaces =
+      this.options.layout.denied === true ? undefined : whyNoUserNamespaces(this.helpers.relays);
     const missing = await Promise.all([...this.options.networks.values()].map((network) => network.probe()));
     return {
       ok,
@@ -167,11 +172,18 @@ export class OciDriver implements RuntimeDriver {
   }
 
   private async pids(record: ContainerRecord): Promise<number[]> {
+    if (this.options.layout.denied === true) return await namespacePids(record.process?.pid ?? 0);
     const path = containerCgroup(CGROUP_PARENT, record.id);
     return await cgroupPids(cgroupDirectory(this.options.layout, 'pids', path));
   }
 
+  private requireCgroups(record: ContainerRecord, doing: string): void {
+    if (this.options.layout.denied === true)
+      throw notSupported(this.name, `${doing} container "${record.name}"`);
+  }
+
   async pause(record: ContainerRecord): Promise<void> {
+    this.requireCgroups(record, 'pause');
     for (let attempt = 1; ; attempt += 1) {
       try {
         await this.options.runtime.call(record, 'pause', []);
@@ -189,6 +201,7 @@ export class OciDriver implements RuntimeDriver {
   }
 
   async update(record: ContainerRecord, limits: ResourceLimits): Promise<void> {
+    this.requireCgroups(record, 'update');
     const { layout, runtime } = this.options;
     if (limits.ioWeight !== undefined) await requireIoWeight(layout, CGROUP_PARENT);
     const throttles = await resolveThrottles(limits.ioThrottles ?? [], `update container "${record.name}"`);
@@ -206,6 +219,7 @@ export class OciDriver implements RuntimeDriver {
   }
 
   async stats(record: ContainerRecord): Promise<ContainerStats> {
+    this.requireCgroups(record, 'measure');
     const [usage, network] = await Promise.all([
       readUsage(this.options.layout, containerCgroup(CGROUP_PARENT, record.id)),
       readTextIfAny(`/proc/${record.process?.pid}/net/dev`),

@@ -100,8 +100,14 @@ export async function prepareNamespace(
       },
     );
   }
-  if (place.kind === 'network') return userNamespace ? 'none' : await place.network.prepare(record.id);
+  if (place.kind === 'network')
+    return isAdopted(place, userNamespace) ? 'none' : await place.network.prepare(record.id);
   return place.kind === 'container' ? place.namespace : place.kind;
+}
+
+/** Whether the runtime makes the network namespace, and the network takes it over. */
+export function isAdopted(place: Place, userNamespace: boolean): boolean {
+  return userNamespace || (place.kind === 'network' && place.network.adopts === true);
 }
 
 /** Gives the network namespace that the runtime made to the network of the spec. */

@@ -6,6 +6,7 @@ import { join, posix } from 'node:path';
 import { errorMessage } from '@heptad/core';
 import { sharedLibraries } from '../build/shared-libraries.ts';
 import { hostArchitecture } from '../image/manifest.ts';
+import { isRootless, mappedGroups } from '../rootless/enter.ts';
 import { run } from '../system/command.ts';
 import {
   type CgroupLayout,
@@ -27,19 +28,29 @@ export interface OciProbe {
   readonly version?: string;
   readonly conmonVersion?: string;
   readonly layout?: CgroupLayout;
+  /** Root of a user namespace only: an ordinary user outside. */
+  readonly rootless?: boolean;
   readonly reasons: readonly string[];
 }
 
 // runc first: on hybrid cgroups crun refuses to start, and elsewhere both work.
 const CANDIDATES: readonly string[] = ['runc', 'crun'];
+/** What an ordinary user's containers lack. */
+const ROOTLESS_MISSING: readonly string[] = [
+  'an ordinary user has no cgroups here: no limits, no pause, no stats, no update; run as root for them',
+  'an ordinary user has no bridge networks: each container is alone behind slirp4netns, or without network',
+];
 const PROBE_TIMEOUT_MS = 20_000;
 const PACKAGES: Readonly<Record<string, string>> = { runc: 'runc', crun: 'crun', conmon: 'conmon' };
 
 /** Tries the runtimes in order and says of each that does not work why. */
 export async function probeOci(candidates: readonly string[] = CANDIDATES): Promise<OciProbe> {
   const reasons: string[] = [];
+  const missing: string[] = [];
   if (process.getuid?.() !== 0) {
-    reasons.push('containers need root: run as root, or accept the process runtime, which isolates nothing');
+    reasons.push(
+      'containers need root: run as root, or call enterRootless() first, or accept the process runtime, which isolates nothing',
+    );
     return { ok: false, reasons };
   }
   const conmonVersion = await versionOf('conmon', reasons);
@@ -49,12 +60,24 @@ export async function probeOci(candidates: readonly string[] = CANDIDATES): Prom
   await checkOverlay(reasons);
   if (conmonVersion === undefined || profile === undefined || reasons.length > 0)
     return { ok: false, reasons };
-  const layout = await detectCgroups();
+  const rootless = isRootless();
+  const layout = rootless ? { ...(await detectCgroups()), denied: true } : await detectCgroups();
+  if (rootless) missing.push(...ROOTLESS_MISSING);
   for (const runtime of candidates) {
     const version = await versionOf(runtime, reasons);
     if (version === undefined) continue;
     const failure = await runNothing(runtime, layout, profile);
-    if (failure === undefined) return { ok: true, runtime, version, conmonVersion, layout, reasons };
+    if (failure === undefined) {
+      return {
+        ok: true,
+        runtime,
+        version,
+        conmonVersion,
+        layout,
+        rootless,
+        reasons: [...reasons, ...missing],
+      };
+    }
     reasons.push(`${runtime} ${version} does not work here: ${failure}`);
   }
   return { ok: false, conmonVersion, layout, reasons };
@@ -107,6 +130,8 @@ async function runNothing(
       seccomp: seccompFor(profile, { architecture: hostArchitecture(), kernel: release() }, {}),
       cgroupsPath,
       cgroupVersion: layout.version,
+      cgroupsDenied: layout.denied,
+      groups: mappedGroups(),
       binds: [],
       ownLimits: await ownHardLimits(),
     });

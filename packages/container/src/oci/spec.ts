@@ -97,12 +97,12 @@ export interface OciSpec {
   readonly mounts: readonly OciMount[];
   readonly annotations?: Readonly<Record<string, string>>;
   readonly linux: {
-    readonly cgroupsPath: string;
+    readonly cgroupsPath?: string;
     readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
     readonly uidMappings?: readonly OciIdMapping[];
     readonly gidMappings?: readonly OciIdMapping[];
     readonly devices?: readonly OciDevice[];
-    readonly resources: OciResources;
+    readonly resources?: OciResources;
     readonly seccomp: OciSeccomp;
     readonly maskedPaths: readonly string[];
     readonly readonlyPaths: readonly string[];

@@ -1,7 +1,7 @@
 // Who a process is: a pid alone may have been reused, a pid with its start time and boot cannot.
 
 import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 
 /** A process, told apart from any later one with the same pid. */
 export interface ProcessIdentity {
@@ -56,4 +56,22 @@ export function signalProcess(target: ProcessIdentity, signal: number): boolean 
       return false;
     throw error;
   }
+}
+
+/** A live process and all that descend from it, itself first. */
+export async function descendants(pid: number): Promise<ProcessIdentity[]> {
+  const children = new Map<number, number[]>();
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const parent = parseStat(await readFile(`/proc/${name}/stat`, 'utf8').catch(() => ''))?.parent;
+    if (parent !== undefined) children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
+  }
+  const found: ProcessIdentity[] = [];
+  const left = [pid];
+  for (let next = left.shift(); next !== undefined; next = left.shift()) {
+    const process = identify(next);
+    if (process !== undefined) found.push(process);
+    left.push(...(children.get(next) ?? []));
+  }
+  return found;
 }
