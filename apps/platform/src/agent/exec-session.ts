@@ -4,15 +4,29 @@ import { Readable } from 'node:stream';
 import {
   type ContainerInfo,
   type ContainerRuntime,
+  type ExecSession,
   errorMessage,
   HeptadError,
   isHeptadError,
+  type TerminalSize,
 } from '@heptad/core';
 import type WebSocket from 'ws';
 import { z } from 'zod';
 
-const execStart = z.object({ command: z.array(z.string()).min(1), stdin: z.boolean().default(false) });
-const execFrame = z.object({ stdin: z.base64().optional(), end: z.boolean().optional() });
+const terminalSize = z.object({
+  columns: z.number().int().min(1).max(1000),
+  rows: z.number().int().min(1).max(1000),
+});
+const execStart = z.object({
+  command: z.array(z.string()).min(1),
+  stdin: z.boolean().default(false),
+  tty: terminalSize.optional(),
+});
+const execFrame = z.object({
+  stdin: z.base64().optional(),
+  end: z.boolean().optional(),
+  resize: terminalSize.optional(),
+});
 
 /** Frames wait here while the program reads slowly; beyond, the socket is paused. */
 const MAX_WAITING_FRAMES = 16;
@@ -43,19 +57,23 @@ function parseStart(frame: unknown): z.infer<typeof execStart> {
   if (parsed.success) return parsed.data;
   throw new HeptadError(
     'INVALID_ARGUMENT',
-    `the first frame of exec is not { command, stdin? }: ${z.prettifyError(parsed.error)}`,
+    `the first frame of exec is not { command, stdin?, tty? }: ${z.prettifyError(parsed.error)}`,
     { hint: 'send { "command": ["ls", "/"] } first' },
   );
 }
 
-/** Standard input until the client says its end, or leaves. */
-async function* stdinOf(frames: AsyncIterator<unknown>): AsyncGenerator<Uint8Array> {
+/** Standard input until the client says its end, or leaves. The new sizes of its window come between. */
+async function* stdinOf(
+  frames: AsyncIterator<unknown>,
+  resize: (size: TerminalSize) => void,
+): AsyncGenerator<Uint8Array> {
   for (;;) {
     const { value, done } = await frames.next();
     if (done) return;
     const frame = execFrame.safeParse(value);
     if (!frame.success) continue;
     if (frame.data.stdin !== undefined) yield Buffer.from(frame.data.stdin, 'base64');
+    if (frame.data.resize !== undefined) resize(frame.data.resize);
     if (frame.data.end) return;
   }
 }
@@ -75,11 +93,20 @@ async function run(
   const { id } = await container;
   const { value: first } = await frames.next();
   const start = parseStart(first);
+  const started = Promise.withResolvers<ExecSession>();
+  // A size that comes too late, when the program has ended, does no harm.
+  const resize = (size: TerminalSize): void => {
+    started.promise.then((session) => session.resize(size)).catch(() => {});
+  };
+  // A terminal's frames are read even when nothing is typed: its window changes too.
+  const hasInput = start.stdin || start.tty !== undefined;
   const session = await runtime.exec(id, {
     command: start.command,
     signal: gone,
-    ...(start.stdin ? { stdin: stdinOf(frames) } : {}),
+    ...(start.tty === undefined ? {} : { tty: start.tty }),
+    ...(hasInput ? { stdin: stdinOf(frames, resize) } : {}),
   });
+  started.resolve(session);
   // It may reject while the output is still being read; it is awaited below.
   session.exit.catch(() => {});
   const relay = async (stream: AsyncIterable<Uint8Array>, key: 'stdout' | 'stderr'): Promise<void> => {

@@ -50,6 +50,13 @@ const MEANINGS: readonly Meaning[] = [
     text: /bind source path does not exist|could not find the file|no such (file or directory|directory|path)/i,
     code: 'PATH_NOT_FOUND',
   },
+  { text: /is outside of "|invalid (hard|sym)link/i, code: 'UNSAFE_ARCHIVE' },
+  {
+    text: /cannot overwrite (non-)?directory/i,
+    code: 'INVALID_ARGUMENT',
+    hint: 'remove it in the container first',
+  },
+  { text: /not a directory/i, code: 'PATH_NOT_FOUND' },
   { text: /invalid reference format|repository name must be/i, code: 'INVALID_REFERENCE' },
   { status: 400, text: /./s, code: 'INVALID_ARGUMENT' },
   { status: 401, text: /./s, code: 'UNAUTHENTICATED', hint: 'give credentials for this registry' },

@@ -36,7 +36,8 @@ export async function copyOut(
   let target = path;
   for (let link = 0; link < MAX_LINKS; link += 1) {
     const archive = await openArchive(connection, container, target, options, 'copy out of');
-    if (archive.stat.type !== 'symlink') {
+    // A link is itself, unless the path says with a slash at its end that it is to be followed.
+    if (archive.stat.type !== 'symlink' || !/\/\.?$/.test(path)) {
       // Named as it was asked for, not as where the link led.
       return { stat: archive.stat, content: renamed(archive.content(), archive.stat.name, baseName(path)) };
     }

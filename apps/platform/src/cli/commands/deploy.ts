@@ -86,6 +86,13 @@ export function registerDeployCommands(program: Command): void {
     .description('run one container on this machine, outside any service')
     .option('--rm', 'remove it when it ends')
     .option('-d, --detach', 'leave it running and print its id')
+    .option('-i, --interactive', 'pass standard input')
+    .option('-t, --tty', 'give it a terminal: ours, when there is one')
+    .option('--init', 'a small process 1 that reaps orphans')
+    .option(
+      '--restart <policy>',
+      'no, always, unless-stopped or on-failure[:N], while an engine has its home open',
+    )
     .option(
       '-e, --env <pair>',
       'NAME=VALUE (repeatable)',

@@ -36,9 +36,9 @@ export function registerInspectCommands(program: Command): void {
     .action(async (service, options, command) => (await load()).logs(service, options, command));
   program
     .command('exec <service> [words...]')
-    .description('run a program inside a replica: heptad exec SERVICE -- CMD')
+    .description('run a program inside a replica: heptad exec -it SERVICE -- CMD')
     .option('-i, --interactive', 'pass standard input')
-    .option('-t, --tty', '(not there yet)')
+    .option('-t, --tty', 'give it a terminal: ours, when there is one')
     .option('--container <name>', 'this replica instead of the first')
     .passThroughOptions()
     .action(async (service, words, options, command) =>

@@ -11,9 +11,9 @@ import {
   systemClock,
 } from '@heptad/core';
 import type { Command } from 'commander';
-import WebSocket from 'ws';
 import type { ApiClient } from '../../client/api-client.ts';
 import { type CommandContext, contextOf } from '../context.ts';
+import { runExec } from '../exec-client.ts';
 import { age, printJson, printTable } from '../output.ts';
 
 /** Label of the services that belong to the platform itself. */
@@ -238,11 +238,6 @@ export async function exec(
   command: Command,
 ): Promise<void> {
   const words = given[0] === '--' ? given.slice(1) : given;
-  if (options.tty) {
-    throw new HeptadError('NOT_SUPPORTED', 'exec with a terminal (-t) is not there yet', {
-      hint: 'leave out -t; -i passes standard input',
-    });
-  }
   if (words.length === 0)
     throw new HeptadError('INVALID_ARGUMENT', 'exec needs a program to run', {
       hint: 'heptad exec SERVICE -- CMD [ARG...]',
@@ -260,56 +255,5 @@ export async function exec(
       { hint: `heptad ps ${service}` },
     );
   }
-  process.exitCode = await runExec(client, replica.name, words, options.interactive ?? false);
-}
-
-function runExec(
-  client: ApiClient,
-  container: string,
-  words: readonly string[],
-  interactive: boolean,
-): Promise<number> {
-  const url = `${client.server.replace(/^http/, 'ws')}/api/v1/containers/${encodeURIComponent(container)}/exec`;
-  const socket = new WebSocket(url, { headers: client.authorization() });
-  return new Promise((resolve, reject) => {
-    socket.on('open', () => {
-      socket.send(JSON.stringify({ command: words, stdin: interactive }));
-      if (!interactive) return;
-      process.stdin.on('data', (chunk) =>
-        socket.send(JSON.stringify({ stdin: Buffer.from(chunk).toString('base64') })),
-      );
-      process.stdin.on('end', () => socket.send(JSON.stringify({ end: true })));
-    });
-    socket.on('message', (data) => {
-      const frame = JSON.parse(String(data)) as {
-        stdout?: string;
-        stderr?: string;
-        exit?: number;
-        error?: { code: string; message: string; hint?: string };
-      };
-      if (frame.stdout !== undefined) process.stdout.write(Buffer.from(frame.stdout, 'base64'));
-      if (frame.stderr !== undefined) process.stderr.write(Buffer.from(frame.stderr, 'base64'));
-      if (frame.exit !== undefined) resolve(frame.exit);
-      if (frame.error !== undefined)
-        reject(
-          new HeptadError(
-            frame.error.code,
-            frame.error.message,
-            frame.error.hint === undefined ? {} : { hint: frame.error.hint },
-          ),
-        );
-    });
-    socket.on('unexpected-response', (_request, response) =>
-      reject(new HeptadError('FORBIDDEN', `exec was refused with status ${response.statusCode}`)),
-    );
-    socket.on('error', reject);
-    socket.on('close', () => {
-      process.stdin.pause();
-      reject(
-        new HeptadError('UNAVAILABLE', 'the connection to the container was lost before the program ended', {
-          hint: 'heptad ps says whether it still runs',
-        }),
-      );
-    });
-  }).finally(() => socket.close()) as Promise<number>;
+  process.exitCode = await runExec(client, replica.name, words, options);
 }

@@ -1,20 +1,27 @@
 // `heptad run IMAGE`: one container on this machine, outside any service.
 
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { ContainerEngine, type PullPolicy } from '@heptad/container';
 import {
   type ContainerSpec,
   formatBytes,
   invalidArgument,
+  isHeptadError,
   type Mount,
   parseBytes,
   parseCpu,
+  type RestartPolicy,
   systemClock,
   systemRandom,
+  type TerminalSize,
 } from '@heptad/core';
 import { configFromEnvironment, platformPaths } from '../../config.ts';
 import { untilSignal } from '../../supervise/shutdown.ts';
 import { say } from '../output.ts';
+import { withTerminal } from '../terminal.ts';
+
+type EngineRunOptions = NonNullable<Parameters<ContainerEngine['run']>[1]>;
 
 /** Flags of `heptad run`. */
 interface RunOptions {
@@ -27,6 +34,10 @@ interface RunOptions {
   readonly cpus?: string;
   readonly name?: string;
   readonly pull: PullPolicy;
+  readonly interactive?: boolean;
+  readonly tty?: boolean;
+  readonly init?: boolean;
+  readonly restart?: string;
 }
 
 const STOP_GRACE_MS = 10_000;
@@ -67,6 +78,18 @@ function parseMounts(texts: readonly string[]): Mount[] {
   });
 }
 
+function parseRestart(text: string): RestartPolicy {
+  const match = /^(no|always|unless-stopped|on-failure)(?::(\d+))?$/.exec(text);
+  const policy = match?.[1] as RestartPolicy['policy'] | undefined;
+  if (policy === undefined || (match?.[2] !== undefined && policy !== 'on-failure')) {
+    throw invalidArgument(
+      `--restart "${text}" is no policy`,
+      'heptad run --restart always|unless-stopped|on-failure[:N] IMAGE',
+    );
+  }
+  return match?.[2] === undefined ? { policy } : { policy, maxRetries: Number(match[2]) };
+}
+
 function specOf(image: string, words: readonly string[], options: RunOptions): ContainerSpec {
   return {
     name: options.name ?? `run-${systemRandom.uuid(systemClock.now()).slice(-12)}`,
@@ -75,6 +98,10 @@ function specOf(image: string, words: readonly string[], options: RunOptions): C
     environment: parseEnvironment(options.env),
     ports: parsePorts(options.publish),
     mounts: parseMounts(options.volume),
+    ...(options.interactive ? { openStdin: true } : {}),
+    ...(options.tty ? { tty: true } : {}),
+    ...(options.init ? { init: true } : {}),
+    ...(options.restart === undefined ? {} : { restart: parseRestart(options.restart) }),
     limits: {
       ...(options.memory === undefined ? {} : { memoryBytes: parseBytes(options.memory) }),
       ...(options.cpus === undefined ? {} : { cpuMillis: parseCpu(options.cpus) }),
@@ -95,22 +122,77 @@ export async function runContainer(
     imagesHome: platformPaths(config.home).images,
     runtime: config.runtime,
   });
-  const { id } = await engine.run(specOf(image, words, options), {
+  const run: EngineRunOptions = {
     pull: options.pull,
     onPullProgress: (event) => {
       if (event.type === 'resolved') say(`pulling ${image}: ${formatBytes(event.bytes)}`);
       if (event.type === 'retry') say(`again (${event.attempt}): ${event.reason}`);
     },
-  });
+  };
+  const spec = specOf(image, words, options);
+  if (!options.detach && (options.interactive || options.tty)) {
+    process.exitCode = await runAttached(engine, spec, run, options);
+    return;
+  }
+  const { id } = await engine.run(spec, run);
   if (options.detach) {
     process.stdout.write(`${id}\n`);
     return;
   }
   void untilSignal().then(() => engine.runtime.stop(id, { graceMs: STOP_GRACE_MS }));
-  for await (const line of engine.runtime.logs(id, { follow: true })) {
+  process.exitCode = await tellLog(engine, id, options);
+}
+
+/** Prints what it says until it has ended; answers its exit code. */
+async function tellLog({ runtime }: ContainerEngine, id: string, options: RunOptions): Promise<number> {
+  for await (const line of runtime.logs(id, { follow: true })) {
     (line.stream === 'stderr' ? process.stderr : process.stdout).write(`${line.text}\n`);
   }
-  const exit = await engine.runtime.wait(id);
-  if (options.rm) await engine.runtime.remove(id, { force: true });
-  process.exitCode = exit.exitCode;
+  const exit = await runtime.wait(id);
+  if (options.rm) await runtime.remove(id, { force: true });
+  return exit.exitCode;
+}
+
+/** Runs with our input and output as the container's, our terminal included. Answers its exit code. */
+async function runAttached(
+  engine: ContainerEngine,
+  spec: ContainerSpec,
+  run: EngineRunOptions,
+  options: RunOptions,
+): Promise<number> {
+  const typing = options.interactive === true;
+  return await withTerminal(typing && options.tty === true, async (terminal) => {
+    const { id } = await engine.run(spec, run);
+    const { runtime } = engine;
+    const session = await runtime.attach(id, { stdin: typing, replay: true }).catch((error: unknown) => {
+      if (isHeptadError(error, 'ILLEGAL_TRANSITION')) return undefined;
+      throw error;
+    });
+    // It was quicker than we: what it said is in its log.
+    if (session === undefined) return await tellLog(engine, id, options);
+    if (options.tty) {
+      const resize = (size: TerminalSize): void => {
+        // One that has just ended has no terminal any more.
+        runtime.resize(id, size).catch(() => undefined);
+      };
+      resize(terminal.size);
+      terminal.onResize(resize);
+    }
+    if (typing) {
+      process.stdin.on('data', (chunk) => void session.write(Buffer.from(chunk)).catch(() => undefined));
+      process.stdin.on('end', () => void session.end().catch(() => undefined));
+    }
+    void untilSignal().then(() => runtime.stop(id, { graceMs: STOP_GRACE_MS }));
+    await Promise.all([copy(session.stdout, process.stdout), copy(session.stderr, process.stderr)]);
+    const exit = await runtime.wait(id);
+    process.stdin.pause();
+    if (options.rm) await runtime.remove(id, { force: true });
+    return exit.exitCode;
+  });
+}
+
+async function copy(from: AsyncIterable<Uint8Array>, to: NodeJS.WriteStream): Promise<void> {
+  for await (const chunk of from) {
+    if (!to.write(chunk)) await once(to, 'drain');
+  }
 }
