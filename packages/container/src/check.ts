@@ -9,7 +9,7 @@ import type { ManagedRuntime } from './lifecycle/managed-runtime.ts';
 
 /** One damaged thing. */
 export interface Damage {
-  readonly what: 'blob' | 'labels' | 'snapshot' | 'image' | 'container';
+  readonly what: 'blob' | 'labels' | 'referrer' | 'snapshot' | 'image' | 'container';
   /** Digest, name or id. */
   readonly which: string;
   readonly why: string;
@@ -79,6 +79,9 @@ async function repairOne(images: ImageStore, runtime: ManagedRuntime, damage: Da
     case 'labels':
       await images.content.labels.delete(damage.which);
       return 'deleted; the blob stays';
+    case 'referrer':
+      await images.referrerIndex.drop(damage.which);
+      return 'deleted; attach or pull the signature or SBOM again';
     case 'snapshot':
       await images.snapshots.drop(damage.which);
       return 'deleted; it is extracted again when a container needs it';

@@ -2,7 +2,7 @@
 
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { buildNodeImage, ImageStore } from '@heptad/container';
+import { buildNodeImage, ContainerEngine, ImageStore } from '@heptad/container';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { digestOf } from '../src/image/digest.ts';
 import { type Descriptor, MEDIA_TYPE } from '../src/image/manifest.ts';
@@ -104,5 +104,26 @@ describe('referrers', () => {
     await expect(
       images.referrerIndex.add(digestOf('x'), { descriptor, artifactType: 'a', tag: 'more' }),
     ).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
+  });
+
+  it('a damaged entry is found by check and dropped by repair, and a lost manifest says nothing', async () => {
+    const kept = await artifact('kept', subject);
+    const lost = await artifact('lost', subject);
+    for (const one of [kept, lost]) await images.attach(one);
+    await writeFile(join(images.referrerIndex.of(subject), `${'0'.repeat(64)}.json`), '{"half');
+    await using engine = await ContainerEngine.open({
+      home: join(home, 'engine'),
+      imagesHome: images.home,
+      runtime: 'process',
+      network: 'none',
+    });
+    await expect(images.referrers(subject)).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+    expect((await engine.check()).damage).toMatchObject([{ what: 'referrer' }]);
+    await engine.repair();
+    await images.content.delete(lost.digest);
+    expect((await engine.check()).ok).toBe(true);
+    expect((await images.referrers(subject)).map(({ descriptor }) => descriptor.digest)).toEqual([
+      kept.digest,
+    ]);
   });
 });

@@ -28,6 +28,8 @@ export async function checkStore(images: ImageStore, options: CheckOptions = {})
   for (const digest of await images.content.labels.digests())
     if (blobs.has(digest)) await find('labels', digest, () => images.content.labels.read(digest));
   const snapshots = await checkSnapshots(images, find);
+  for (const entry of await images.referrerIndex.entries())
+    await find('referrer', entry, () => images.referrerIndex.read(entry));
   const sizes = new Map<Digest, number>();
   const tags = await images.tagFiles();
   for (const file of tags) {

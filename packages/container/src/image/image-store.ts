@@ -295,10 +295,13 @@ export class ImageStore {
 
   /** What is attached to a manifest or index: OCI referrers, and signatures in cosign's tag layout. */
   async referrers(digest: Digest, options: { artifactType?: string } = {}): Promise<Referrer[]> {
-    const all = await this.referrerIndex.list(digest);
-    return all.filter(
-      ({ artifactType }) => options.artifactType === undefined || artifactType === options.artifactType,
-    );
+    const found: Referrer[] = [];
+    for (const referrer of await this.referrerIndex.list(digest)) {
+      if (options.artifactType !== undefined && referrer.artifactType !== options.artifactType) continue;
+      // One whose manifest was damaged and is gone says nothing any more.
+      if ((await this.content.info(referrer.descriptor.digest)) !== undefined) found.push(referrer);
+    }
+    return found;
   }
 
   /** Deletes content and snapshots that no name, none of `inUse`, no lease and no label leads to. See docs/formats. */

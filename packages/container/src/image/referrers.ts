@@ -73,27 +73,43 @@ export class ReferrerIndex {
   async list(subject: Digest): Promise<Referrer[]> {
     const referrers: Referrer[] = [];
     for (const file of await this.files(subject)) {
-      const path = join(this.of(subject), file);
-      const json = await readJson(path);
-      if (json === undefined) continue;
-      const parsed = schema.safeParse(json);
-      if (!parsed.success) {
-        throw new ContainerError('STORE_CORRUPT', `cannot use ${path}: ${z.prettifyError(parsed.error)}`, {
-          hint: 'delete this file and attach or pull the referrer again',
-          details: { path },
-        });
-      }
-      referrers.push(parsed.data);
+      const referrer = await this.read(`${digestHex(subject)}/${file}`);
+      if (referrer !== undefined) referrers.push(referrer);
     }
     return referrers.sort((one, other) => (one.descriptor.digest < other.descriptor.digest ? -1 : 1));
   }
 
-  /** Forgets one referrer; missing is fine. */
-  async remove(subject: Digest, referrer: Referrer): Promise<void> {
-    const file = `${referrer.tag ?? digestHex(referrer.descriptor.digest)}.json`;
-    await unlink(join(this.of(subject), file)).catch((error: unknown) => {
+  /** Every entry, by a name for {@link read} and {@link drop}. */
+  async entries(): Promise<string[]> {
+    const entries: string[] = [];
+    for (const subject of await this.subjects())
+      for (const file of await this.files(subject)) entries.push(`${digestHex(subject)}/${file}`);
+    return entries;
+  }
+
+  /** One entry; undefined when it is gone. Throws `STORE_CORRUPT`. */
+  async read(entry: string): Promise<Referrer | undefined> {
+    const path = join(this.directory, entry);
+    const json = await readJson(path);
+    if (json === undefined) return undefined;
+    const parsed = schema.safeParse(json);
+    if (parsed.success) return parsed.data;
+    throw new ContainerError('STORE_CORRUPT', `cannot use ${path}: ${z.prettifyError(parsed.error)}`, {
+      hint: 'ContainerEngine.repair() deletes it; attach or pull the referrer again',
+      details: { path },
+    });
+  }
+
+  /** Deletes one entry; missing is fine. */
+  async drop(entry: string): Promise<void> {
+    await unlink(join(this.directory, entry)).catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error;
     });
+  }
+
+  /** Forgets one referrer; missing is fine. */
+  async remove(subject: Digest, referrer: Referrer): Promise<void> {
+    await this.drop(`${digestHex(subject)}/${referrer.tag ?? digestHex(referrer.descriptor.digest)}.json`);
   }
 
   /** Every digest that something is attached to. */
