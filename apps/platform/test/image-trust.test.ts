@@ -37,6 +37,9 @@ describe('heptad image', () => {
   });
 
   it('build says what it does, and makes the same image again', async () => {
+    const planned = await heptad(['image', 'build', 'app', '-t', 'demo:1', '--dry-run']);
+    expect(planned).toMatchObject({ code: 0, stderr: expect.stringContaining('runs /app/server.js') });
+    expect((await heptad(['image', 'inspect', 'demo:1'])).code).toBe(3);
     const first = await heptad(['image', 'build', 'app', '-t', 'demo:1', '--label', 'team=shop']);
     expect(first.code, first.stderr).toBe(0);
     expect(first.stdout).toMatch(/^demo:1@sha256:[0-9a-f]{64}\n$/);

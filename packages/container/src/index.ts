@@ -2,7 +2,7 @@
 
 export { readSbom } from './build/attach-sbom.ts';
 export { type BuildDockerfileOptions, buildDockerfile } from './build/build-dockerfile.ts';
-export { type BuildImageOptions, buildImage } from './build/build-image.ts';
+export { type BuildImageOptions, buildImage, planImage } from './build/build-image.ts';
 export {
   type BuildNodeImageOptions,
   type BuildProgress,

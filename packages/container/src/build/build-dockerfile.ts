@@ -59,15 +59,21 @@ export async function buildDockerfile(options: BuildDockerfileOptions): Promise<
   try {
     const file = join(directory, 'Dockerfile');
     await writeFile(file, replaceImages(text, replacements));
-    const run = { onLine: tell, signal };
-    const id = await buildah.build(argumentsOf(options, file), context, directory, run);
-    await buildah.take(id, name, directory, { ...run, onLine: () => undefined });
+    const run = { onLine: tell, signal, directory };
+    const id = await buildah.build(argumentsOf(options, file), context, run);
+    await buildah.take(id, name, { ...run, onLine: () => undefined });
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
   const { digest, manifest, sizeBytes } = await images.inspect(name);
   onProgress?.({ step: 'done', message: `built ${name} (${digest.slice(0, 19)})`, bytes: sizeBytes });
   return { name, digest, sizeBytes, layers: manifest.layers };
+}
+
+/** The images a build would stand on. */
+export async function dockerfileImages(options: BuildDockerfileOptions): Promise<string[]> {
+  const text = await readDockerfile(resolve(options.directory), options.dockerfile);
+  return [...new Set(namedImages(text, options.args).map(({ name }) => name))];
 }
 
 function argumentsOf(options: BuildDockerfileOptions, file: string): string[] {

@@ -1,25 +1,19 @@
 // Turns a built Node.js application into a layered, reproducible OCI image, on this machine's own Node or on a base image.
 
-import { join, resolve } from 'node:path';
 import { ContainerError } from '../errors.ts';
 import type { Digest } from '../image/digest.ts';
 import { putJson } from '../image/documents.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { type LayerEntry, type LayerWriting, writeLayer } from '../image/layer-writer.ts';
 import { type Descriptor, type ImageManifest, MAX_LAYERS, MEDIA_TYPE } from '../image/manifest.ts';
-import { parseReference } from '../image/reference.ts';
 import type { Referrer } from '../image/referrers.ts';
-import { APP_LAYER_ANNOTATION, type AppFiles, appFiles } from './app-files.ts';
+import { APP_LAYER_ANNOTATION } from './app-files.ts';
 import { attachSbom } from './attach-sbom.ts';
-import { type BaseImage, openBaseImage } from './base-image.ts';
-import { type EntryPoint, entryPoint } from './entry-point.ts';
+import { type BuildPlan, makePlan } from './build-plan.ts';
 import { imageConfig } from './image-config.ts';
 import { imageLabels } from './image-labels.ts';
 import { layerFromCache } from './layer-cache.ts';
-import { detectPackageManager, linkHint } from './package-manager.ts';
-import { type PackageManifest, readPackageManifest } from './package-manifest.ts';
 import { type RuntimeLayer, runtimeLayer } from './runtime-layer.ts';
-import { sourceDateEpoch } from './source-date-epoch.ts';
 
 /** Options of {@link buildNodeImage}. */
 export interface BuildNodeImageOptions {
@@ -94,17 +88,6 @@ interface Layer {
   readonly because: string;
 }
 
-/** What is known before anything is packed. */
-interface Plan {
-  readonly directory: string;
-  readonly manifest: PackageManifest | undefined;
-  readonly entry: EntryPoint;
-  readonly files: AppFiles;
-  readonly base: BaseImage | undefined;
-  /** Seconds since 1970; undefined when nobody said so. */
-  readonly epoch: number | undefined;
-}
-
 const PROGRESS_STEP_BYTES = 8 * 1024 * 1024;
 const WHAT: Readonly<Record<Step, string>> = {
   runtime: 'the Node.js runtime',
@@ -136,8 +119,6 @@ const WHAT: Readonly<Record<Step, string>> = {
  * ```
  */
 export async function buildNodeImage(options: BuildNodeImageOptions): Promise<BuiltImage> {
-  // A name that cannot be is told before anything is packed.
-  parseReference(options.name);
   const plan = await makePlan(options);
   const runtime = plan.base === undefined ? await packRuntime(options) : undefined;
   const ours = await packApplication(options, plan);
@@ -184,41 +165,6 @@ export async function buildNodeImage(options: BuildNodeImageOptions): Promise<Bu
   return { name, digest: target.digest, sizeBytes, layers, ...(sbom === undefined ? {} : { sbom }) };
 }
 
-async function makePlan(options: BuildNodeImageOptions): Promise<Plan> {
-  const directory = resolve(options.directory);
-  const manifest = await readPackageManifest(join(directory, 'package.json'));
-  const manager = await detectPackageManager(directory, manifest);
-  const files = await appFiles(directory, {
-    exclude: options.exclude,
-    hintForLink: (target) => linkHint(manager, target),
-    signal: options.signal,
-  });
-  const entry = await entryPoint(directory, manifest, options.main);
-  const { dependencies, app } = files;
-  const laidOut = manager === 'none' ? '' : ` laid out by ${manager}`;
-  options.onProgress?.({
-    step: 'plan',
-    message:
-      `${directory}: ${app.length} files and directories of the application, ${dependencies.length} of dependencies${laidOut}; ` +
-      `runs ${entry.arguments.join(' ')} (${entry.because})` +
-      (files.keptDependencies ? '; node_modules is packed although .dockerignore names it' : ''),
-  });
-  const base = options.base === undefined ? undefined : await openBase(options, options.base);
-  return {
-    directory,
-    manifest,
-    entry,
-    files,
-    base,
-    epoch: sourceDateEpoch(options.name, options.sourceDateEpoch),
-  };
-}
-
-async function openBase(options: BuildNodeImageOptions, name: string): Promise<BaseImage> {
-  options.onProgress?.({ step: 'base', message: `building on ${name}` });
-  return await openBaseImage(options.images, name);
-}
-
 async function packRuntime(options: BuildNodeImageOptions): Promise<RuntimeLayer> {
   return await runtimeLayer(options.images, {
     nodeBinary: options.nodeBinary ?? process.execPath,
@@ -234,7 +180,7 @@ async function packRuntime(options: BuildNodeImageOptions): Promise<RuntimeLayer
 
 async function packApplication(
   options: BuildNodeImageOptions,
-  { files, epoch, entry }: Plan,
+  { files, epoch, entry }: BuildPlan,
 ): Promise<Layer[]> {
   const layers: Layer[] = [];
   if (files.dependencies.length > 0) {
@@ -284,7 +230,7 @@ function writing(options: BuildNodeImageOptions, step: Step): LayerWriting {
 
 async function describe(
   options: BuildNodeImageOptions,
-  plan: Plan,
+  plan: BuildPlan,
   built: { name: string; digest: Digest; created: string; runtime: RuntimeLayer | undefined },
 ): Promise<Referrer> {
   options.onProgress?.({ step: 'sbom', message: 'writing the bill of materials' });

@@ -16,6 +16,8 @@ export type BuildahOutput = (line: string) => void;
 
 /** How a long buildah command is run. */
 export interface BuildahRun {
+  /** For its temporary files; who made it removes it, with what a killed buildah left there. */
+  readonly directory: string;
   readonly onLine: BuildahOutput;
   readonly signal?: AbortSignal | undefined;
 }
@@ -87,7 +89,7 @@ export class Buildah {
     try {
       const archive = join(directory, 'base.tar');
       await this.images.save([digest], archive);
-      const options = { onLine, signal };
+      const options = { onLine, signal, directory };
       const lines = await this.command(
         ['pull', '--signature-policy', this.policy, `oci-archive:${archive}`],
         options,
@@ -100,12 +102,8 @@ export class Buildah {
   }
 
   /** Builds; returns the id of the image in buildah's storage. */
-  async build(
-    args: readonly string[],
-    context: string,
-    directory: string,
-    options: BuildahRun,
-  ): Promise<string> {
+  async build(args: readonly string[], context: string, options: BuildahRun): Promise<string> {
+    const { directory } = options;
     const fixed = [
       // Without a runtime of its own, and without network namespaces, this works wherever we do.
       ...['--isolation', 'chroot', '--format', 'oci', '--layers', '--force-rm'],
@@ -119,8 +117,8 @@ export class Buildah {
   }
 
   /** Brings a built image into our store under `name`. */
-  async take(id: string, name: string, directory: string, options: BuildahRun): Promise<void> {
-    const archive = join(directory, 'image.tar');
+  async take(id: string, name: string, options: BuildahRun): Promise<void> {
+    const archive = join(options.directory, 'image.tar');
     await this.command(
       ['push', '--signature-policy', this.policy, id, `oci-archive:${archive}:${name}`],
       options,
@@ -129,14 +127,17 @@ export class Buildah {
   }
 
   /** Runs buildah to its end; returns the lines of its standard output. Throws `BUILD_FAILED` with its last words. */
-  private async command(args: readonly string[], { onLine, signal }: BuildahRun): Promise<string[]> {
+  private async command(
+    args: readonly string[],
+    { onLine, signal, directory }: BuildahRun,
+  ): Promise<string[]> {
     signal?.throwIfAborted();
     // A group of its own, so that what a RUN started ends with it.
     const [program = '', ...before] = PROGRAM;
     const child = spawn(program, [...before, ...this.globals, ...args], {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: TOOL_PATH, HOME: this.home, TMPDIR: join(this.home, 'tmp') },
+      env: { PATH: TOOL_PATH, HOME: this.home, TMPDIR: directory },
     });
     const ended = Promise.withResolvers<number>();
     child.on('error', ended.reject);

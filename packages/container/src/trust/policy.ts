@@ -70,7 +70,22 @@ const schema = z.strictObject({
   rules: z.array(rule).max(1_000).optional(),
 });
 
-/** Checks a policy, read from a file or made by a program. Throws `TRUST_POLICY_INVALID`. */
+/**
+ * Checks a policy, read from a file or made by a program. Throws `TRUST_POLICY_INVALID`.
+ *
+ * @example
+ * ```ts
+ * import { generateSigningKeys, parseTrustPolicy } from '@heptad/container';
+ *
+ * const { publicKey } = await generateSigningKeys();
+ * const trust = parseTrustPolicy({
+ *   version: 1,
+ *   default: { action: 'deny' },
+ *   rules: [{ prefix: 'registry.example/team', action: 'require-signature', keys: [publicKey] }],
+ * });
+ * console.log(trust.rules?.length); // ContainerEngine.open({ home, trust }) holds pulls and containers to it
+ * ```
+ */
 export function parseTrustPolicy(json: unknown, where = 'the trust policy'): TrustPolicy {
   const parsed = schema.safeParse(json);
   if (!parsed.success) {

@@ -97,6 +97,7 @@ function registerBuildCommands(image: Command): void {
     .option('--build-arg <key=value>', 'value of an ARG of the Dockerfile', collect, [])
     .option('--label <key=value>', 'label of the image', collect, [])
     .option('--no-sbom', 'attach no bill of materials')
+    .option('--dry-run', 'only say what would be built')
     .action(async (directory, options, command) => (await load()).build(directory, options, command));
   image
     .command('sbom <image>')
@@ -110,6 +111,7 @@ function registerTrustCommands(image: Command): void {
     .command('keygen')
     .description("make a key pair to sign images with, in cosign's format; COSIGN_PASSWORD has the password")
     .option('--output <prefix>', 'writes PREFIX.key and PREFIX.pub', 'cosign')
+    .option('--dry-run', 'only say what would be written')
     .action(async (options, command) => (await load()).keygen(options, command));
   image
     .command('sign <image>')

@@ -1,6 +1,13 @@
 // image build and sbom: a directory becomes an image of this machine's store, and what is in it can be read.
 
-import { type BuildProgress, buildImage, RegistryClient, readSbom } from '@heptad/container';
+import {
+  type BuildImageOptions,
+  type BuildProgress,
+  buildImage,
+  planImage,
+  RegistryClient,
+  readSbom,
+} from '@heptad/container';
 import { formatBytes, invalidArgument } from '@heptad/core';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
@@ -22,11 +29,11 @@ export interface BuildFlags {
 
 /** `heptad image build DIR -t NAME`. */
 export async function build(directory: string, flags: BuildFlags, command: Command): Promise<void> {
-  const { json } = contextOf(command);
+  const { json, dryRun } = contextOf(command);
   const images = await openImages();
   await using registry = new RegistryClient();
   const { main, base, user, file, target } = flags;
-  const built = await buildImage({
+  const options: BuildImageOptions = {
     images,
     name: flags.tag,
     directory,
@@ -40,7 +47,9 @@ export async function build(directory: string, flags: BuildFlags, command: Comma
     ...(user === undefined ? {} : { user }),
     ...(file === undefined ? {} : { dockerfile: file }),
     ...(target === undefined ? {} : { target }),
-  });
+  };
+  if (dryRun) return await planImage(options);
+  const built = await buildImage(options);
   if (json) printJson(built);
   else process.stdout.write(`${flags.tag}@${built.digest}\n`);
 }

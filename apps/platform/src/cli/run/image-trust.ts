@@ -16,8 +16,9 @@ const PASSWORD_VARIABLE = 'COSIGN_PASSWORD';
 
 /** `heptad image keygen`: PREFIX.key, encrypted, for its owner only, and PREFIX.pub. */
 export async function keygen(options: { output: string }, command: Command): Promise<void> {
-  const { json } = contextOf(command);
+  const { json, dryRun } = contextOf(command);
   const files = { privateKey: `${options.output}.key`, publicKey: `${options.output}.pub` };
+  if (dryRun) return say(`would write ${files.privateKey} and ${files.publicKey}`);
   const password = await askPassword('password of the new key', true);
   const keys = await generateSigningKeys({ password });
   await writeNew(files.privateKey, keys.privateKey, 0o600);
