@@ -1,13 +1,23 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type ContainerInfo, type ContainerRuntime, type ExecOptions, HeptadError } from '@heptad/core';
+import {
+  type ContainerInfo,
+  type ContainerRuntime,
+  type ExecOptions,
+  HeptadError,
+  type TerminalSize,
+} from '@heptad/core';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import WebSocket, { WebSocketServer } from 'ws';
 import { serveExec } from './exec-session.ts';
 
+/** The sizes of terminals asked for. */
+let sizes: TerminalSize[] = [];
+
 /** The one thing exec needs of a runtime, with plain processes. */
 const runtime = {
-  async exec(_id: string, { command, stdin, signal }: ExecOptions) {
+  async exec(_id: string, { command, stdin, signal, tty }: ExecOptions) {
+    if (typeof tty === 'object') sizes.push(tty);
     const [program = '', ...args] = command;
     const child = spawn(program, args, signal === undefined ? {} : { signal });
     child.on('error', () => {});
@@ -19,7 +29,10 @@ const runtime = {
     if (stdin === undefined) child.stdin.end();
     else void feed().catch(() => child.stdin.destroy());
     const exit = once(child, 'exit').then(([code]) => Number(code));
-    return { stdout: child.stdout, stderr: child.stderr, exit };
+    const resize = async (size: TerminalSize): Promise<void> => {
+      sizes.push(size);
+    };
+    return { stdout: child.stdout, stderr: child.stderr, exit, resize };
   },
 } as unknown as ContainerRuntime;
 
@@ -29,6 +42,7 @@ let served: Promise<void>[];
 
 beforeEach(async () => {
   served = [];
+  sizes = [];
   container = Promise.resolve({ id: 'c1' } as ContainerInfo);
   server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
   server.on('connection', (socket) => served.push(serveExec(runtime, container, socket)));
@@ -75,6 +89,24 @@ it('passes standard input, although its frames come before the container is foun
   container = new Promise((resolve) => setTimeout(() => resolve({ id: 'c1' } as ContainerInfo), 100));
   const frames = [{ command: ['cat'], stdin: true }, bytes('one '), bytes('two'), { end: true }];
   expect(await exec(frames)).toEqual({ stdout: 'one two', stderr: '', exit: 0 });
+});
+
+it('asks for a terminal and passes its new sizes on, in the order of what is typed', async () => {
+  const [first, second] = [
+    { columns: 80, rows: 24 },
+    { columns: 132, rows: 50 },
+  ];
+  const frames = [
+    { command: ['cat'], tty: first },
+    bytes('a'),
+    { resize: second },
+    bytes('b'),
+    { end: true },
+  ];
+  expect(await exec(frames)).toEqual({ stdout: 'ab', stderr: '', exit: 0 });
+  expect(sizes).toEqual([first, second]);
+  const absurd = await exec([{ command: ['cat'], tty: { columns: 0, rows: 24 } }]);
+  expect(absurd.error).toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
 it('passes more than it holds, in order', async () => {

@@ -1,5 +1,6 @@
 // Our own terminal, lent to a program elsewhere: raw while it runs, and as it was before whatever happens.
 
+import { spawnSync } from 'node:child_process';
 import type { TerminalSize } from '@heptad/core';
 
 const DEFAULT_SIZE: TerminalSize = { columns: 80, rows: 24 };
@@ -28,7 +29,11 @@ export async function withTerminal<T>(
   };
   const { stdin, stdout } = process;
   const raw = typing && stdin.isTTY;
-  if (raw) stdin.setRawMode(true);
+  if (raw) {
+    stdin.setRawMode(true);
+    // Node leaves the translation of line ends on, which would break programs that draw: the far terminal did it already.
+    spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
+  }
   stdout.on('resize', changed);
   try {
     return await run({ size: sizeNow(), onResize: (listener) => listeners.push(listener) });
