@@ -96,7 +96,8 @@ const scenarios: Record<
     before: async (home) => {
       const images = await ImageStore.open({ home: join(home, 'images') });
       await addRawImage(images, 'kept', LAYERS.slice(0, 1));
-      await addRawImage(images, 'gone', LAYERS);
+      // Nothing in common: two snapshots go, one on top of the other.
+      await addRawImage(images, 'gone', LAYERS.toReversed());
       await images.unpack('gone');
     },
     run: async (home) => {
