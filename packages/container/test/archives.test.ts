@@ -2,10 +2,11 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { ImageStore } from '@heptad/container';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { run, runOrThrow } from '../src/system/command.ts';
@@ -190,6 +191,38 @@ describe('archives', () => {
     expect(tags.map(({ name }) => name)).toEqual(['registry.example/team/app:1', 'second:latest']);
     expect((await other.content.digests()).length).toBe(6);
     expect(await other.leases.list()).toEqual([]);
+  });
+
+  it('a hostile archive is refused by name, before it fills memory or disk', async () => {
+    const other = await otherStore();
+    const file = join(home, 'hostile.tar');
+    const flood = Array.from({ length: 20 }, (_, index) => ({
+      name: `${index}.json`,
+      content: Buffer.alloc(4_000_000, '{'),
+    }));
+    const cases: [string, Buffer][] = [
+      ['ARCHIVE_TOO_LARGE', gzipSync(rawTar(...flood), { level: 1 })],
+      ['ARCHIVE_TOO_LARGE', rawTar({ name: 'p', type: 'x', size: '37777777777' })],
+      [
+        'ARCHIVE_INVALID',
+        rawTar({ name: `blobs/sha256/${'a'.repeat(64)}`, size: '00000077777', content: 'x' }),
+      ],
+      ['DIGEST_MISMATCH', rawTar({ name: `blobs/sha256/${'a'.repeat(64)}`, content: 'x' })],
+      ['ARCHIVE_INVALID', rawTar({ name: '../../index.json', content: '{}' })],
+      ['ARCHIVE_INVALID', gzipSync(rawTar({ name: 'x' })).subarray(0, 40)],
+      ['ARCHIVE_INVALID', Buffer.alloc(0)],
+    ];
+    for (const [code, bytes] of cases) {
+      await writeFile(file, bytes);
+      await expect(other.load(file)).rejects.toMatchObject({ code });
+    }
+    expect(await other.list()).toEqual([]);
+    expect(await other.content.digests()).toEqual([]);
+    expect(await readdir(join(home, 'other/content/ingest'))).toEqual([]);
+    expect(await other.leases.list()).toEqual([]);
+    await images.save(['registry.example/team/app:1'], file);
+    await writeFile(`${file}.zst`, zstdCompressSync(await readFile(file)));
+    expect(await other.load(`${file}.zst`)).toHaveLength(1);
   });
 
   it('the steps of an image are told, the newest first, each with its layer', async () => {

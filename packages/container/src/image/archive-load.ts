@@ -1,16 +1,18 @@
 // Reads an OCI layout archive (or what `docker save` writes): blobs are verified as they stream in, names come last.
 
 import { createReadStream } from 'node:fs';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { addAbortSignal, pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { isHeptadError } from '@heptad/core';
-import tar from 'tar-stream';
 import { ContainerError, errnoOf } from '../errors.ts';
 import { type ArchiveContent, loadDockerImages } from './docker-archive.ts';
 import type { ImageStore, ImageTag } from './image-store.ts';
+import { oversizedEntry } from './layer-errors.ts';
 import type { Lease } from './leases.ts';
 import { type Descriptor, isIndex, MAX_MANIFEST_BYTES, parseIndex, parseManifest } from './manifest.ts';
+import type { TarHeader } from './tar-header.ts';
+import { TarReader } from './tar-reader.ts';
+import { unzstd } from './zstd-frames.ts';
 
 /** Options of {@link ImageStore.load}. */
 export interface LoadOptions {
@@ -21,6 +23,9 @@ export interface LoadOptions {
 
 const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'];
 const MAX_ENTRIES = 100_000;
+// Documents are held in memory: an archive of a hundred images has less than a tenth of this.
+const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
 const PROGRESS_STEP_BYTES = 4 * 1024 * 1024;
 
 /** See {@link ImageStore.load}. */
@@ -71,35 +76,42 @@ async function readArchive(
   options: LoadOptions,
 ): Promise<ArchiveContent> {
   const input: AsyncIterable<Uint8Array> =
-    typeof source === 'string' ? createReadStream(source, { highWaterMark: 1024 * 1024 }) : source;
+    typeof source === 'string' ? createReadStream(source, { highWaterMark: CHUNK_BYTES }) : source;
   const chunks = input[Symbol.asyncIterator]();
   const first = await chunks.next();
-  const archive = tar.extract();
   const whole = Readable.from(replay(first, chunks, options));
-  const gzipped = first.done !== true && first.value[0] === 0x1f && first.value[1] === 0x8b;
-  const flow = pipeline(gzipped ? [whole, createGunzip(), archive] : [whole, archive], {
-    signal: options.signal,
-  });
-  // Awaited below; a refusal of ours destroys the archive first, and then this rejection is not news.
-  flow.catch(() => undefined);
+  if (options.signal !== undefined) addAbortSignal(options.signal, whole);
+  const magic = first.done === true ? Buffer.alloc(0) : Buffer.from(first.value.subarray(0, 4));
+  const reader = new TarReader(decompress(whole, magic), { maxEntries: MAX_ENTRIES });
   const content: ArchiveContent = { documents: new Map(), files: new Map(), links: new Map() };
-  let entries = 0;
+  const held = { bytes: 0 };
   try {
-    for await (const entry of archive) {
-      entries += 1;
-      if (entries > MAX_ENTRIES)
-        throw new ContainerError('LIMIT_EXCEEDED', `the archive has more than ${MAX_ENTRIES} entries`);
-      await readEntry(store, content, entry, lease);
-      entry.resume();
-    }
-    await flow;
-  } catch (error) {
-    archive.destroy();
-    throw error;
+    for (let header = await reader.next(); header !== undefined; header = await reader.next())
+      await readEntry(store, content, { header, reader, held }, lease);
   } finally {
+    await reader.close();
     await chunks.return?.();
   }
   return content;
+}
+
+function decompress(archive: Readable, magic: Buffer): AsyncIterable<Uint8Array> {
+  if (magic.toString('hex').startsWith('1f8b'))
+    // The error, if any, comes out where the stage is read.
+    return pipeline(archive, createGunzip({ chunkSize: CHUNK_BYTES }), () => undefined);
+  return magic.toString('hex') === '28b52ffd' ? unzstd(archive, CHUNK_BYTES) : archive;
+}
+
+/** An entry being read. */
+interface ArchiveEntry {
+  readonly header: TarHeader;
+  readonly reader: TarReader;
+  /** Bytes of documents held in memory so far. */
+  readonly held: { bytes: number };
+}
+
+async function* contentOf({ reader }: ArchiveEntry): AsyncGenerator<Uint8Array> {
+  for (let chunk = await reader.chunk(); chunk !== undefined; chunk = await reader.chunk()) yield chunk;
 }
 
 async function readEntry(
@@ -109,30 +121,36 @@ async function readEntry(
   lease: Lease,
 ): Promise<void> {
   const { header } = entry;
-  const name = header.name.replace(/^(\.\/)+/, '');
+  // Names of these archives are text; one that is not is none of theirs.
+  const name = Buffer.from(header.name, 'latin1')
+    .toString('utf8')
+    .replace(/^(\.\/)+/, '');
   if (header.type === 'symlink' || header.type === 'link') {
-    content.links.set(name, header.linkname ?? '');
+    content.links.set(name, Buffer.from(header.linkName, 'latin1').toString('utf8'));
     return;
   }
   if (header.type !== 'file') return;
   const blob = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(name)?.[1];
-  const size = header.size ?? 0;
-  const chunks = entry as unknown as AsyncIterable<Uint8Array>;
+  const { size } = header;
   const ref = `load-${store.random.uuid(store.clock.now())}`;
   if (blob !== undefined) {
-    const info = await store.content.ingest(ref, chunks, { digest: `sha256:${blob}`, size }, lease);
+    const expected = { digest: `sha256:${blob}`, size };
+    const info = await store.content.ingest(ref, contentOf(entry), expected, lease);
     content.files.set(name, { digest: info.digest, size });
   } else if (/\.json$|^oci-layout$|^repositories$/.test(name) && size <= MAX_MANIFEST_BYTES) {
-    content.documents.set(name, await collect(chunks));
+    entry.held.bytes += size;
+    if (entry.held.bytes > MAX_DOCUMENT_BYTES)
+      throw oversizedEntry(
+        header.name,
+        'TOO_MANY_BYTES',
+        `takes the documents over ${MAX_DOCUMENT_BYTES} bytes`,
+      );
+    content.documents.set(name, await collect(contentOf(entry)));
   } else if (name.endsWith('layer.tar') || name.endsWith('.tar')) {
-    const info = await store.content.ingest(ref, chunks, { size }, lease);
+    const info = await store.content.ingest(ref, contentOf(entry), { size }, lease);
     content.files.set(name, { digest: info.digest, size });
   }
 }
-
-type ArchiveEntry = NonNullable<
-  Awaited<ReturnType<ReturnType<tar.Extract[typeof Symbol.asyncIterator]>['next']>>['value']
->;
 
 async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const all: Uint8Array[] = [];

@@ -59,7 +59,7 @@ function refusal(
   hint: string,
 ): ContainerError {
   const shown = readable(name);
-  return new ContainerError(code, `refused the layer: entry "${shown}" ${why}`, {
+  return new ContainerError(code, `refused the archive: entry "${shown}" ${why}`, {
     hint,
     details: { entry: shown, reason },
   });
