@@ -5,6 +5,7 @@ import type { Clock, ContainerRuntime, ContainerSpec, Random, RuntimeProbe } fro
 import { systemClock, systemRandom } from '@heptad/core';
 import { type CheckOptions, type CheckReport, checkEngine, repairEngine } from './check.ts';
 import { Container } from './container.ts';
+import { type EngineRuntime, type EngineRuntimeName, openEngineRuntime } from './engine-runtime.ts';
 import { ContainerError } from './errors.ts';
 import { ImageStore } from './image/image-store.ts';
 import type { LayerLimits } from './image/layer-limits.ts';
@@ -17,13 +18,14 @@ import type { IdPool } from './oci/id-ranges.ts';
 import { OciRuntime } from './oci/oci-runtime.ts';
 import { keepHostsCurrent } from './oci/peer-names.ts';
 import { type OciProbe, probeOci } from './oci/probe.ts';
-import { ProcessRuntime } from './process/process-runtime.ts';
 import { ensureImage, type PullPolicy } from './registry/ensure-image.ts';
 import type { Operation } from './registry/operation.ts';
 import type { TransferEvent } from './registry/progress.ts';
 import type { PulledImage, PullOptions } from './registry/pull.ts';
 import { RegistryClient, type RegistryClientOptions } from './registry/registry-client.ts';
 import type { TrustPolicy } from './trust/policy.ts';
+import type { MachineSettings } from './vm/make-driver.ts';
+import type { VirtualMachines } from './vm/virtual-machines.ts';
 
 /** The bridge network of an engine. */
 export interface EngineNetworkOptions {
@@ -47,8 +49,12 @@ export interface ContainerEngineOptions {
   readonly home: string;
   /** The image store's directory. Default `images` in `home`; several engines may share one. */
   readonly imagesHome?: string;
-  /** `auto` (default): real containers where they work, else plain processes. */
-  readonly runtime?: 'auto' | 'oci' | 'process';
+  /**
+   * `auto` (default): real containers where they work, else plain processes. `vm`: every container is a virtual machine.
+   */
+  readonly runtime?: 'auto' | EngineRuntimeName;
+  /** How virtual machines are made: all containers with `runtime: 'vm'`, those whose spec says so with `oci`. */
+  readonly machines?: MachineSettings;
   /** The default network of containers; `none` makes no bridge. Default a bridge with default options. */
   readonly network?: EngineNetworkOptions | 'none';
   /** Ids of the host for containers with `userNamespace: 'auto'`. Default as in {@link OciRuntimeOptions.userIds}. */
@@ -75,7 +81,7 @@ export interface RunOptions {
 /** What {@link ContainerEngine.probe} found out. */
 export interface EngineProbe extends RuntimeProbe {
   /** The runtime in use. */
-  readonly runtime: 'oci' | 'process';
+  readonly runtime: EngineRuntimeName;
 }
 
 /**
@@ -113,31 +119,35 @@ export class ContainerEngine implements AsyncDisposable {
   readonly networks: Networks;
   /** The client that {@link pull} uses. */
   readonly registry: RegistryClient;
+  /** What virtual machines can do beyond containers; absent for the process runtime. */
+  readonly machines: VirtualMachines | undefined;
   private readonly managed: ManagedRuntime;
+  private readonly kind: EngineRuntimeName;
   private readonly reasons: readonly string[];
 
   private constructor(parts: {
     home: string;
     images: ImageStore;
-    managed: ManagedRuntime;
-    network: EngineNetwork | undefined;
+    runtime: EngineRuntime;
     networks: Networks;
     registry: RegistryClient;
-    reasons: readonly string[];
   }) {
     this.home = parts.home;
     this.images = parts.images;
-    this.runtime = parts.managed;
-    this.managed = parts.managed;
-    this.network = parts.network;
+    const { managed, kind, network, machines, reasons } = parts.runtime;
+    this.runtime = managed;
+    this.managed = managed;
+    this.kind = kind;
+    this.network = network;
+    this.machines = machines;
     this.networks = parts.networks;
     this.registry = parts.registry;
-    this.reasons = parts.reasons;
+    this.reasons = reasons;
   }
 
   /**
    * Opens the engine in `home`, chooses a runtime, adopts containers that run, and clears up after a crash.
-   * Throws `RUNTIME_UNAVAILABLE` (with every reason) when `runtime: 'oci'` is asked for and cannot be, `HOME_IN_USE`.
+   * Throws `RUNTIME_UNAVAILABLE` (with every reason) when the `runtime` asked for cannot be, `HOME_IN_USE`.
    */
   static async open(options: ContainerEngineOptions): Promise<ContainerEngine> {
     const clock = options.clock ?? systemClock;
@@ -150,36 +160,36 @@ export class ContainerEngine implements AsyncDisposable {
       ...(options.trust === undefined ? {} : { trust: options.trust }),
     });
     const wanted = options.runtime ?? 'auto';
-    const probe: OciProbe = wanted === 'process' ? { ok: false, reasons: [] } : await probeOci();
+    const none: OciProbe = { ok: false, reasons: [] };
+    const probe = wanted === 'process' || wanted === 'vm' ? none : await probeOci();
     const rootless = probe.rootless === true;
     const network = options.network === 'none' || rootless ? undefined : bridgeOf(options, clock);
     const live = new Map(network === undefined ? [] : [[network.name, network]]);
     const networks = new Networks(join(options.home, 'network', 'networks'), live, clock);
-    const useOci = wanted === 'oci' || (wanted === 'auto' && probe.ok);
-    const managed = useOci
-      ? await OciRuntime.open({
-          home: join(options.home, 'oci'),
-          volumes: join(options.home, 'volumes'),
-          images,
-          networks: rootless && options.network !== 'none' ? await slirpOf(options) : live,
-          ...(options.userIds === undefined ? {} : { userIds: options.userIds }),
-          probe,
-          clock,
-          random,
-        })
-      : await ProcessRuntime.open({ home: join(options.home, 'process'), images, clock, random });
+    const runtime = await openEngineRuntime({
+      home: options.home,
+      wanted,
+      probe,
+      images,
+      network,
+      networks: rootless && options.network !== 'none' ? await slirpOf(options) : live,
+      userIds: options.userIds,
+      machines: options.machines,
+      clock,
+      random,
+    });
     const engine = new ContainerEngine({
       home: options.home,
       images,
-      managed,
-      network: useOci ? network : undefined,
+      runtime,
       networks,
       registry: new RegistryClient({ clock, random, ...options.registry }),
-      reasons: probe.reasons,
     });
     try {
       // Only now is the home directory ours.
+      const { managed, kind } = runtime;
       if (managed instanceof OciRuntime && !rootless) await serveNetworks(networks, managed);
+      else if (kind === 'vm') await networks.load();
       await managed.recover();
       return engine;
     } catch (error) {
@@ -193,7 +203,7 @@ export class ContainerEngine implements AsyncDisposable {
     const probe = await this.runtime.probe();
     return {
       ...probe,
-      runtime: this.runtime.name === 'oci' ? 'oci' : 'process',
+      runtime: this.kind,
       reasons: [...new Set([...this.reasons, ...probe.reasons])],
     };
   }
@@ -275,7 +285,7 @@ export class ContainerEngine implements AsyncDisposable {
 
   /** Only overlayfs needs layers as directories; the process runtime takes what it needs out of the archives. */
   private get unpacksImages(): boolean {
-    return this.runtime.name === 'oci';
+    return this.kind !== 'process';
   }
 }
 

@@ -89,5 +89,7 @@ export {
 export type { Accelerator } from './vm/accelerator.ts';
 export type { DiskSnapshot } from './vm/disks.ts';
 export type { HostFigures } from './vm/figures.ts';
+export type { MachineSettings } from './vm/make-driver.ts';
 export type { Virtualization } from './vm/platform.ts';
-export { type CloneOptions, type VmInfo, VmRuntime, type VmRuntimeOptions } from './vm/vm-runtime.ts';
+export { type CloneOptions, VirtualMachines, type VmInfo } from './vm/virtual-machines.ts';
+export { VmRuntime, type VmRuntimeOptions } from './vm/vm-runtime.ts';

@@ -27,7 +27,7 @@ beforeAll(async () => {
   images = await testImages(base);
   if (noMachines !== undefined) return;
   await using runtime = await openVm(base, images, base);
-  emulated = (await runtime.virtualization()).accelerator === 'tcg';
+  emulated = (await runtime.machines.virtualization()).accelerator === 'tcg';
 }, 120_000);
 
 afterAll(async () => {

@@ -185,7 +185,7 @@ export class DockerRuntime implements ContainerRuntime {
     this.requireOpen();
     validateSpec(spec);
     this.capabilities ??= await capabilitiesOf(this.context.connection, this.context.defaultNetwork);
-    requireSupported(this.name, this.capabilities, spec);
+    requireSupported({ name: this.name, capabilities: this.capabilities }, spec);
     return await createContainer(this.context, spec);
   }
 

@@ -7,7 +7,9 @@ import type {
   Clock,
   CommitOptions,
   ContainerId,
+  ContainerInfo,
   ContainerProcess,
+  ContainerSpec,
   CopyInOptions,
   FileChange,
   FileStat,
@@ -18,7 +20,7 @@ import { attachSession, type InputChannel } from './attach.ts';
 import { type ContainerDirectory, type Entry, isLive } from './container-directory.ts';
 import type { RuntimeDriver } from './driver.ts';
 import { notSupported } from './not-supported.ts';
-import { type ContainerRecord, publicState } from './record.ts';
+import { type ContainerRecord, publicState, toInfo } from './record.ts';
 import { requireNextState, requireState } from './state-machine.ts';
 import type { Supervisor } from './supervisor.ts';
 import { validateSize } from './validate-exec.ts';
@@ -166,15 +168,25 @@ export abstract class DrivenVerbs {
     });
   }
 
+  /** The driver of a spec, of those there are. */
+  protected driverOf(spec: ContainerSpec): RuntimeDriver {
+    return this.driver.forSpec?.(spec) ?? this.driver;
+  }
+
+  protected infoOf(record: ContainerRecord): ContainerInfo {
+    return toInfo(record, this.driverOf(record.spec).capabilities.isolation);
+  }
+
   /** An ability that not every driver has. */
   protected able<Verb extends Ability>(
     record: ContainerRecord,
     verb: Verb,
   ): NonNullable<RuntimeDriver[Verb]> {
-    const ability = this.driver[verb];
-    if (ability === undefined) throw notSupported(this.name, `${DOING[verb]} container "${record.name}"`);
+    const driver = this.driverOf(record.spec);
+    const ability = driver[verb];
+    if (ability === undefined) throw notSupported(driver.name, `${DOING[verb]} container "${record.name}"`);
     // The binding keeps the method's own type, which `bind` on a union of methods loses.
-    return ability.bind(this.driver) as NonNullable<RuntimeDriver[Verb]>;
+    return ability.bind(driver) as NonNullable<RuntimeDriver[Verb]>;
   }
 
   protected require(record: ContainerRecord, transition: Parameters<typeof requireNextState>[2]): void {

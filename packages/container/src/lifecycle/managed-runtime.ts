@@ -26,7 +26,7 @@ import type { RuntimeDriver } from './driver.ts';
 import type { OpenedHome } from './home.ts';
 import { readLog } from './log-reader.ts';
 import { notSupported } from './not-supported.ts';
-import { type ContainerRecord, publicState, toInfo, withoutSecrets } from './record.ts';
+import { type ContainerRecord, publicState, withoutSecrets } from './record.ts';
 import { signalNumber } from './signals.ts';
 import { requireSupported } from './spec-support.ts';
 import { requireNextState, requireState } from './state-machine.ts';
@@ -62,7 +62,7 @@ export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
   async create(spec: ContainerSpec): Promise<ContainerId> {
     this.requireOpen();
     validateSpec(spec);
-    requireSupported(this.name, this.driver.capabilities, spec);
+    requireSupported(this.driverOf(spec), spec);
     const id = Buffer.from(this.random.bytes(32)).toString('hex');
     const record: ContainerRecord = {
       version: 1,
@@ -136,7 +136,7 @@ export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
     validateLimits(limits, `update container "${record.name}"`);
     await this.exclusive(id, async () => {
       const merged = { ...record.limits, ...limits };
-      if (!this.driver.capabilities.update)
+      if (!this.driverOf(record.spec).capabilities.update)
         throw notSupported(this.name, `change limits of container "${record.name}"`);
       // One that has ended gets them with its next start.
       if (isLive(record)) await this.driver.update(record, merged);
@@ -235,14 +235,14 @@ export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
   }
 
   async inspect(id: ContainerId): Promise<ContainerInfo> {
-    return toInfo(this.find(id).record, this.driver.capabilities.isolation);
+    return this.infoOf(this.find(id).record);
   }
 
   async list(filter: ContainerFilter = {}): Promise<ContainerInfo[]> {
     const wanted = Object.entries(filter.labels ?? {});
     return this.containers
       .all()
-      .map(({ record }) => toInfo(record, this.driver.capabilities.isolation))
+      .map(({ record }) => this.infoOf(record))
       .filter((info) => filter.states === undefined || filter.states.includes(info.state))
       .filter((info) => wanted.every(([key, value]) => info.labels[key] === value));
   }

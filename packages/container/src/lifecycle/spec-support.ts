@@ -26,12 +26,18 @@ const WISHES: readonly {
   },
 ];
 
-/** Throws `NOT_SUPPORTED` for the first wish that `driver` cannot fulfil. */
+/** Throws `NOT_SUPPORTED` for the first wish that the driver cannot fulfil. */
 export function requireSupported(
-  driver: string,
-  capabilities: RuntimeCapabilities,
+  { name: driver, capabilities }: { readonly name: string; readonly capabilities: RuntimeCapabilities },
   spec: ContainerSpec,
 ): void {
+  if (spec.runtime !== undefined && spec.runtime !== driver) {
+    throw notSupported(
+      driver,
+      `create container "${spec.name}" with the ${spec.runtime} runtime`,
+      spec.runtime,
+    );
+  }
   const wish = WISHES.find(({ needs, asked }) => !capabilities[needs] && asked(spec));
   if (wish !== undefined) throw notSupported(driver, `create container "${spec.name}" ${wish.what}`);
 }

@@ -75,3 +75,11 @@ export interface NetworkBackend {
   /** Whether the container was told to join at every start, beside the network of its spec. */
   isMember?(id: ContainerId): Promise<AttachRequest | undefined>;
 }
+
+/** Networks by name. A map stays the one given: networks may come and go in it. */
+export function networksByName(
+  networks: readonly NetworkBackend[] | ReadonlyMap<string, NetworkBackend>,
+): ReadonlyMap<string, NetworkBackend> {
+  if (networks instanceof Map) return networks;
+  return new Map([...networks.values()].map((network) => [network.name, network]));
+}

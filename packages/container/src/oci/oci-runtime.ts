@@ -6,10 +6,13 @@ import type { Clock, ContainerId, Random } from '@heptad/core';
 import { systemClock, systemRandom } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ImageStore } from '../image/image-store.ts';
+import { ChoosingDriver } from '../lifecycle/choosing-driver.ts';
 import { openHome } from '../lifecycle/home.ts';
 import { ManagedRuntime } from '../lifecycle/managed-runtime.ts';
-import type { NetworkBackend } from '../network/backend.ts';
+import { type NetworkBackend, networksByName } from '../network/backend.ts';
 import type { NetworkJoiner } from '../network/networks.ts';
+import { type MachineSettings, makeVmDriver } from '../vm/make-driver.ts';
+import { VirtualMachines } from '../vm/virtual-machines.ts';
 import { CGROUP_PARENT } from './assemble.ts';
 import { cgroupDirectories, containerCgroup } from './cgroup.ts';
 import { type IdPool, IdRanges } from './id-ranges.ts';
@@ -38,6 +41,8 @@ export interface OciRuntimeOptions {
   readonly userIds?: IdPool;
   /** A probe made before, which saves making it again. */
   readonly probe?: OciProbe;
+  /** How containers with `runtime: 'vm'` become virtual machines. */
+  readonly machines?: MachineSettings;
   readonly clock?: Clock;
   readonly random?: Random;
 }
@@ -49,6 +54,12 @@ export interface OciRuntimeOptions {
 export class OciRuntime extends ManagedRuntime {
   #parentCgroups: readonly string[] = [];
   #places: PlaceOptions | undefined;
+  #machines: VirtualMachines | undefined;
+
+  /** What the virtual machines among its containers (`runtime: 'vm'` of their spec) can do beyond the others. */
+  get machines(): VirtualMachines | undefined {
+    return this.#machines;
+  }
 
   /** Probes the machine and opens `home`. Throws `RUNTIME_UNAVAILABLE` with every reason, `HOME_IN_USE`. */
   static async open(options: OciRuntimeOptions): Promise<OciRuntime> {
@@ -71,23 +82,32 @@ export class OciRuntime extends ManagedRuntime {
     };
     const opened = await openHome(ports.home);
     const networks = networksByName(options.networks ?? []);
+    const volumes = options.volumes ?? join(options.home, 'volumes');
     let oci: OciRuntime | undefined;
     const places: PlaceOptions = {
       networks,
       defaultNetwork: options.defaultNetwork ?? networks.keys().next().value ?? 'none',
       find: (reference) => oci?.containers.find(reference)?.record,
     };
+    const { home, images } = options;
     const driver = await OciDriver.open({
-      home: options.home,
-      images: options.images,
-      volumes: options.volumes ?? join(options.home, 'volumes'),
+      home,
+      images,
+      volumes,
       ...places,
       ids: new IdRanges({ pool: options.userIds }),
       clock: ports.clock,
       probe: { ...probe, runtime, layout },
     });
-    oci = new OciRuntime(driver, ports, opened);
+    const vm = makeVmDriver({ ...options.machines, ...places, home, images, volumes, clock: ports.clock });
+    oci = new OciRuntime(new ChoosingDriver(driver, vm.driver), ports, opened);
     oci.#places = places;
+    oci.#machines = new VirtualMachines({
+      ...ports,
+      ...vm,
+      runtime: oci,
+      recordOf: (id) => opened.containers.byId(id)?.record,
+    });
     oci.#parentCgroups = cgroupDirectories(layout, containerCgroup(CGROUP_PARENT, 'any')).map(dirname);
     return oci;
   }
@@ -120,11 +140,4 @@ export class OciRuntime extends ManagedRuntime {
     // A cgroup with containers in it, ours or another engine's, refuses to be removed: that is the test.
     for (const directory of this.#parentCgroups) await rmdir(directory).catch(() => undefined);
   }
-}
-
-function networksByName(
-  networks: readonly NetworkBackend[] | ReadonlyMap<string, NetworkBackend>,
-): ReadonlyMap<string, NetworkBackend> {
-  if (networks instanceof Map) return networks;
-  return new Map([...networks.values()].map((network) => [network.name, network]));
 }

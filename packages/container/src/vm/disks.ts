@@ -85,7 +85,9 @@ export async function takeSnapshot(
     return;
   }
   await frozen(running.agent, () =>
-    withQmp(directory, clock, (qmp) => qmp.call('blockdev-snapshot-internal-sync', { device: 'root', name })),
+    withQmp(directory, clock, (qmp) =>
+      qmp.call('blockdev-snapshot-internal-sync', { device: DISK_NODE, name }),
+    ),
   );
 }
 
@@ -108,7 +110,7 @@ export async function deleteSnapshot(
     return;
   }
   await withQmp(directory, clock, (qmp) =>
-    qmp.call('blockdev-snapshot-delete-internal-sync', { device: 'root', name }),
+    qmp.call('blockdev-snapshot-delete-internal-sync', { device: DISK_NODE, name }),
   );
 }
 

@@ -37,6 +37,11 @@ const PROGRAMS: readonly { readonly program: string; readonly package: string }[
   { program: 'mkfs.ext4', package: 'e2fsprogs' },
 ];
 
+/** The directory of initramfs, verdicts and disks on their way, in a runtime's home. */
+export function platformDirectory(home: string): string {
+  return join(home, 'platform');
+}
+
 /** Finds the platform, once; asks for acceleration when it is first needed, because trying takes a guest's boot. */
 export class PlatformFinder {
   private readonly directory: string;

@@ -20,7 +20,7 @@ import { ContainerError } from '../errors.ts';
 import type { Observation, PreparedContainer, RuntimeDriver } from '../lifecycle/driver.ts';
 import { notSupported } from '../lifecycle/not-supported.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
-import { readTextIfAny } from '../system/files.ts';
+import { deleteAbandonedTemporaries, readTextIfAny } from '../system/files.ts';
 import { isAlive, type ProcessIdentity } from '../system/processes.ts';
 import type { AgentConnection } from './agent-connection.ts';
 import { guestProcesses, guestStats, hostFigures, pausedStats } from './figures.ts';
@@ -30,7 +30,7 @@ import { MachineLogs } from './logs.ts';
 import { GUEST_FILES } from './machine.ts';
 import { Machines } from './machines.ts';
 import { pinCpus } from './pinning.ts';
-import type { PlatformFinder } from './platform.ts';
+import { type PlatformFinder, platformDirectory } from './platform.ts';
 import {
   type PreparationOptions,
   prepareMachine,
@@ -247,6 +247,7 @@ export class VmDriver implements RuntimeDriver {
   async sweep(known: ReadonlySet<ContainerId>): Promise<string[]> {
     const freed: string[] = [];
     for (const network of this.options.networks.values()) freed.push(...(await network.reconcile(known)));
+    await deleteAbandonedTemporaries(platformDirectory(this.options.home));
     return [...freed, ...(await this.options.bases.sweep())];
   }
 

@@ -143,6 +143,11 @@ export interface ContainerSpec {
   readonly name: string;
   /** Image reference or digest known to the runtime's image store; the process runtime takes a directory or command. */
   readonly image: string;
+  /**
+   * What must carry it, where a runtime has several: `vm` beside `oci`. Default the runtime's own; another one that is not
+   * there is `NOT_SUPPORTED`.
+   */
+  readonly runtime?: 'oci' | 'docker' | 'process' | 'vm';
   /** Replaces the image's entrypoint; `[]` clears it. */
   readonly entrypoint?: readonly string[];
   /** Replaces the image's command. */

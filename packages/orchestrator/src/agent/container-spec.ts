@@ -48,10 +48,11 @@ export async function containerSpec(
   const offered = (await hooks.environment?.(container)) ?? {};
   const secrets = (await hooks.secrets?.(container)) ?? {};
   const mounts = (await hooks.mounts?.(container)) ?? [];
-  const { image, entrypoint, command, user, workingDirectory } = template;
+  const { image, entrypoint, command, user, workingDirectory, runtime } = template;
   return {
     name: container.name,
     image,
+    ...(runtime === 'auto' ? {} : { runtime }),
     ...(entrypoint === undefined ? {} : { entrypoint }),
     ...(command === undefined ? {} : { command }),
     ...(user === undefined ? {} : { user }),

@@ -25,6 +25,9 @@ export interface ServiceExtension {
   networkPolicy?: Omit<NetworkPolicySpec, 'selector'>;
 }
 
+/** What can carry a service; `auto` is the node's best. */
+export const RUNTIMES: readonly ServiceSpec['runtime'][] = ['auto', 'oci', 'process', 'docker', 'vm'];
+
 const NETWORK = { min: 0, max: 1_000_000 };
 
 /** Reads a service's `x-heptad`. */
@@ -41,7 +44,7 @@ export function readServiceExtension(cursor: Cursor, deploy: DeployPart): Servic
         .flatMap((item) => item.choice(facilitySchema.options) ?? []);
     },
     runtime: (value) => {
-      const runtime = value.choice(['auto', 'oci', 'process', 'docker', 'vm']);
+      const runtime = value.choice(RUNTIMES);
       if (runtime !== undefined) extension.runtime = runtime;
     },
     traffic: (value) => {

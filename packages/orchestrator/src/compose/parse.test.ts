@@ -213,6 +213,14 @@ x-heptad:
     expect(project.rules).toMatchObject([{ name: 'canary', spec: { weight: 10 } }]);
   });
 
+  it('reads which runtime carries a service, and refuses one there is not', async () => {
+    expect((await specOf(web('runtime: vm'))).runtime).toBe('vm');
+    expect((await specOf(web())).runtime).toBe('auto');
+    await expect(specOf(web('runtime: kata'))).rejects.toThrow(
+      /must be one of auto, oci, process, docker, vm/,
+    );
+  });
+
   it('merges anchors, what is written winning', async () => {
     const spec = await specOf(`
 x-base: &base { restart: "no", environment: { A: 1 } }

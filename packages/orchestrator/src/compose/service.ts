@@ -7,7 +7,7 @@ import { readMounted } from './contents.ts';
 import type { Cursor } from './cursor.ts';
 import { type DeployPart, readDeploy, readReplicas, readRestart } from './deploy.ts';
 import { readEnvFiles, readKeyValues } from './environment.ts';
-import { readServiceExtension, type ServiceExtension } from './extension.ts';
+import { RUNTIMES, readServiceExtension, type ServiceExtension } from './extension.ts';
 import type { FileShelf } from './files.ts';
 import { readHealthcheck } from './health.ts';
 import { type PlacedPort, readExpose, readPorts } from './ports.ts';
@@ -61,7 +61,9 @@ interface Parts {
   healthCheck: ServiceSpec['healthCheck'];
   scale: number | undefined;
   extension: ServiceExtension;
-  more: Partial<Pick<ServiceSpec, 'user' | 'workingDirectory' | 'readOnlyRootfs' | 'stopGraceMs'>>;
+  more: Partial<
+    Pick<ServiceSpec, 'user' | 'workingDirectory' | 'readOnlyRootfs' | 'stopGraceMs' | 'runtime'>
+  >;
 }
 
 /** Reads one service. */
@@ -143,6 +145,10 @@ function processFields(parts: Parts, scope: ServiceScope): Fields {
     stop_grace_period: (value) => {
       const ms = value.duration();
       if (ms !== undefined) parts.more.stopGraceMs = ms;
+    },
+    runtime: (value) => {
+      const runtime = value.choice(RUNTIMES);
+      if (runtime !== undefined) parts.more.runtime = runtime;
     },
     healthcheck: (value) => {
       parts.healthCheck = readHealthcheck(value);
