@@ -157,7 +157,8 @@ async function probeRuntimes(
   config: PlatformConfig,
 ): Promise<{ runtime: 'oci' | 'process'; reasons: readonly string[] }> {
   await using engine = await openEngine(config);
-  return engine.probe();
+  const { runtime, reasons } = await engine.probe();
+  return { runtime: runtime === 'process' ? 'process' : 'oci', reasons };
 }
 
 function withAddresses(config: PlatformConfig, runtime: 'oci' | 'process'): PlatformConfig {

@@ -33,8 +33,14 @@ export class ChoosingDriver implements RuntimeDriver {
     throw notSupported(first.name, `create container "${name}" with the ${runtime} runtime`, runtime);
   }
 
-  probe(): Promise<RuntimeProbe> {
-    return this.drivers[0].probe();
+  async probe(): Promise<RuntimeProbe> {
+    const [first, ...more] = this.drivers;
+    const others: string[] = [];
+    for (const driver of more) {
+      const missing = (await driver.missing?.()) ?? [];
+      if (missing.length === 0) others.push(driver.name);
+    }
+    return { ...(await first.probe()), others };
   }
 
   prepare(record: ContainerRecord, spec: ContainerSpec): Promise<PreparedContainer> {

@@ -60,6 +60,8 @@ export interface RuntimeDriver {
   readonly name: string;
   readonly capabilities: RuntimeCapabilities;
   probe(): Promise<RuntimeProbe>;
+  /** What it cannot work without and does not find, told without a long trial; [] when it works. */
+  missing?(): Promise<readonly string[]>;
   /** Of a driver that is several: the one for a spec. Throws `NOT_SUPPORTED` when it names one that is not there. */
   forSpec?(spec: ContainerSpec): RuntimeDriver;
   /** Makes everything up to a process that waits for `start`. After a failure `release` is called. */

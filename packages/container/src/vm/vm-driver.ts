@@ -114,6 +114,13 @@ export class VmDriver implements RuntimeDriver {
     }
   }
 
+  async missing(): Promise<readonly string[]> {
+    return await this.options.platform.platform().then(
+      () => [],
+      (error: unknown) => [errorMessage(error)],
+    );
+  }
+
   /** The machine of `spec`, once it is created, starts with this disk. */
   takeOver(spec: ContainerSpec, disk: string): void {
     this.disks.set(spec, disk);

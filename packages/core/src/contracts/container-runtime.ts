@@ -68,6 +68,8 @@ export interface RuntimeProbe {
   readonly ok: boolean;
   readonly version?: string;
   readonly capabilities: RuntimeCapabilities;
+  /** Names beside its own that a spec may give as `runtime`. */
+  readonly others?: readonly string[];
   /** A sentence for each candidate rejected and for each thing missing, with how to get it. */
   readonly reasons: readonly string[];
 }

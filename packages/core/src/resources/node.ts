@@ -27,6 +27,8 @@ export const nodeStatus = z.strictObject({
       name: z.string(),
       version: z.string().optional(),
       isolation: z.enum(['container', 'vm', 'process']),
+      /** Runtimes beside this one that a service may ask for. */
+      others: z.array(z.string()).optional(),
       reasons: z.array(z.string()),
     })
     .optional(),

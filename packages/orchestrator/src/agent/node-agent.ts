@@ -151,7 +151,7 @@ export class NodeAgent implements AsyncDisposable {
 
   #register(probe: RuntimeProbe): NodeRegistration {
     const { store, runtime, node } = this.#options;
-    const { version, capabilities, reasons } = probe;
+    const { version, capabilities, others, reasons } = probe;
     const registration = new NodeRegistration({
       store,
       namespace: this.#options.namespace ?? 'default',
@@ -161,6 +161,7 @@ export class NodeAgent implements AsyncDisposable {
         isolation: capabilities.isolation,
         reasons: [...reasons],
         ...(version === undefined ? {} : { version }),
+        ...(others === undefined || others.length === 0 ? {} : { others: [...others] }),
       },
       clock: this.#options.clock ?? systemClock,
       random: this.#options.random ?? systemRandom,

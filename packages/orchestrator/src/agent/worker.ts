@@ -158,7 +158,6 @@ export class ContainerWorker {
     const spec = await this.#prepare();
     this.#context.signal.throwIfAborted();
     try {
-      this.#refuseForeignRuntime();
       const id = await runtime.create(spec);
       observed.runtimeId = id;
       await runtime.start(id);
@@ -205,13 +204,6 @@ export class ContainerWorker {
     const hint = isHeptadError(error) && error.hint !== undefined ? ` (${error.hint})` : '';
     const what = `could not start: ${errorMessage(error)}${hint}`;
     this.#end({ exitCode: CANNOT_START, ranMs: 0, what, forced: true }, clock.now());
-  }
-
-  #refuseForeignRuntime(): void {
-    const { runtime: wanted } = this.#resource.spec.template;
-    const { name } = this.#context.runtime;
-    if (wanted === 'auto' || wanted === name) return;
-    throw new Error(`it wants runtime "${wanted}" and this node has "${name}"`);
   }
 
   async #keepRunning(info: ContainerInfo): Promise<void> {

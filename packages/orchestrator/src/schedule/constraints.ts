@@ -63,9 +63,12 @@ function fieldOf(node: NodeResource, field: string): string | undefined {
 export function constraintMiss(constraint: PlacementConstraint, node: NodeResource): string | undefined {
   const actual = fieldOf(node, constraint.field);
   // As in Swarm, a node without the field satisfies `!=` and not `==`.
-  const equal = actual === constraint.value;
+  const others = constraint.field === 'runtime' ? (node.status.runtime?.others ?? []) : [];
+  const equal = actual === constraint.value || others.includes(constraint.value);
   if (equal === (constraint.operator === '==')) return undefined;
   const found =
-    actual === undefined ? `has no node.${constraint.field}` : `has node.${constraint.field}=${actual}`;
+    actual === undefined
+      ? `has no node.${constraint.field}`
+      : `has node.${constraint.field}=${[actual, ...others].join(',')}`;
   return `${found}, wanted ${constraint.operator} ${constraint.value}`;
 }

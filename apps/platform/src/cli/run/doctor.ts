@@ -5,7 +5,7 @@ import { access, mkdtemp, open, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { ContainerEngine } from '@heptad/container';
+import { ContainerEngine, ImageStore, VmRuntime } from '@heptad/container';
 import { errorMessage, formatBytes } from '@heptad/core';
 import type { Command } from 'commander';
 import { configFromEnvironment, platformPaths } from '../../config.ts';
@@ -120,6 +120,26 @@ async function checkRuntime(): Promise<Check> {
   }
 }
 
+/** Only services that ask for a virtual machine need them, so their absence is no failure. */
+async function checkMachines(): Promise<Check> {
+  const id = 'virtual-machines';
+  const home = await mkdtemp(join(tmpdir(), 'heptad-doctor-'));
+  try {
+    const images = await ImageStore.open({ home: join(home, 'images') });
+    await using runtime = await VmRuntime.open({ home: join(home, 'vm'), images });
+    const { emulator, guestKernel, processor, accelerator, reasons } =
+      await runtime.machines.virtualization();
+    const message = `${emulator}, guest kernel ${guestKernel}, ${processor} virtualisation (${accelerator}), para (virtio)`;
+    return reasons.length === 0
+      ? { id, status: 'ok', message }
+      : { id, status: 'warning', message, fix: reasons.join('; ') };
+  } catch (error) {
+    return { id, status: 'warning', message: errorMessage(error), fix: 'needed for `runtime: vm` only' };
+  } finally {
+    await rm(home, { recursive: true, force: true });
+  }
+}
+
 async function checkUser(): Promise<Check> {
   const root = process.getuid?.() === 0;
   return root
@@ -170,6 +190,7 @@ export async function doctor(command: Command): Promise<void> {
     checkDisk(platformPaths(config.home).run),
     checkFsync(),
     checkRuntime(),
+    checkMachines(),
     checkServer(command),
   ]);
   if (command.optsWithGlobals().json) printJson(checks);
