@@ -81,11 +81,12 @@ export class OciJoiner implements NetworkJoiner {
 
   private requirePlace(record: ContainerRecord, network: EngineNetwork): void {
     const name = record.spec.network ?? this.places.defaultNetwork;
-    const ownNamespace = !['none', 'host'].includes(name) && !name.startsWith('container:');
+    const isMachine = record.spec.runtime === 'vm';
+    const ownNamespace = !isMachine && !['none', 'host'].includes(name) && !name.startsWith('container:');
     if (ownNamespace && placeOf(this.places, record.spec).kind === 'network') return;
     throw new ContainerError(
       'NOT_SUPPORTED',
-      `cannot connect container "${record.name}" to network "${network.name}": its network is "${name}"`,
+      `cannot connect container "${record.name}" to network "${network.name}": ${isMachine ? 'it is a virtual machine' : `its network is "${name}"`}`,
       { hint: 'create it on a network of the engine', details: { driver: 'oci' } },
     );
   }

@@ -108,7 +108,8 @@ export function networkName(
 
 function requireNetwork(options: PreparationOptions, spec: ContainerSpec): void {
   const name = networkName(options, spec);
-  if (name === 'host') throw notSupported('vm', `create container "${spec.name}" on the network "host"`);
+  if (name === 'host' || name.startsWith('container:'))
+    throw notSupported('vm', `create container "${spec.name}" on the network "${name}"`);
   if (name === 'none' && (spec.ports?.length ?? 0) > 0) {
     throw new ContainerError(
       'INVALID_ARGUMENT',
@@ -133,10 +134,18 @@ async function connect(
   const backend = options.networks.get(name);
   if (backend === undefined) return { networks: [] };
   const namespace = await backend.prepare(record.id);
-  const address = await backend.connect({ id: record.id, ports: record.spec.ports ?? [] });
+  const { id, spec } = record;
+  const address = await backend.connect({
+    id,
+    name: record.name,
+    aliases: spec.networkAliases ?? [],
+    servers: spec.dns?.servers ?? [],
+    ports: spec.ports ?? [],
+  });
   const plug = await plugMachine(namespace, record.id);
   await writeJsonAtomic(join(options.directoryOf(record.id), NETWORK_FILE), plug, { durable: false });
-  return address === undefined ? { networks: [{ name }] } : { address, networks: [{ name, address }] };
+  const networks = [backend.attachmentOf?.(id) ?? { name, ...(address === undefined ? {} : { address }) }];
+  return { ...(address === undefined ? {} : { address }), networks };
 }
 
 async function sharesOf(
@@ -192,6 +201,7 @@ export async function unprepareMachine(
     if (plug !== undefined) await unplugMachine(plug);
     await rm(join(directory, NETWORK_FILE), { force: true });
     await backend.detach(record.id);
+    if (because === 'removed') await backend.forget?.(record.id);
   }
   if (because === 'removed') await unmountBelow(directory);
 }

@@ -76,7 +76,7 @@ export class MachineStarter {
     await agent.request('setup', [
       ['hostname', launch.hostname],
       ...limitFields(record.limits),
-      ...(await identityFields(record, launch, guest?.address ?? record.address)),
+      ...(await identityFields(options, record, launch, guest?.address ?? record.address)),
       ...addressFields(guest),
       ...launch.sysctls.map((line): Field => ['sysctl', line]),
     ]);
@@ -127,36 +127,22 @@ function virtualCpus(limits: ResourceLimits, accelerator: Accelerator): number {
 
 /** hosts, resolv.conf and hostname as the guest shows them. */
 export async function identityFields(
+  options: Pick<PreparationOptions, 'networks' | 'defaultNetwork'>,
   record: ContainerRecord,
   launch: Pick<Launch, 'hostname'>,
   address: string | undefined,
 ): Promise<Field[]> {
-  const hosts = hostsText({
-    hostname: launch.hostname,
-    name: record.name,
-    address,
-    hosts: record.hosts ?? {},
-  });
-  return [
-    ['hosts', hosts],
-    ['resolv.conf', await resolverText(record, address)],
-    ['hostname', `${launch.hostname}\n`],
-  ];
-}
-
-async function resolverText(record: ContainerRecord, address: string | undefined): Promise<string> {
-  const { dns } = record.spec;
-  if (dns !== undefined) {
-    return [
-      ...(dns.servers ?? []).map((server) => `nameserver ${server}`),
-      ...(dns.search === undefined ? [] : [`search ${dns.search.join(' ')}`]),
-      ...(dns.options === undefined ? [] : [`options ${dns.options.join(' ')}`]),
-      '',
-    ].join('\n');
-  }
-  if (address === USER_NETWORK.address) return `nameserver ${USER_NETWORK.resolver}\n`;
+  const { hostname } = launch;
+  const backend = options.networks.get(networkName(options, record.spec));
+  const peers = backend?.peersOf?.(record.id) ?? [];
+  const nameServer = address === USER_NETWORK.address ? USER_NETWORK.resolver : backend?.nameServer;
   const host = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');
-  return resolvText(host, { sharesHostNetwork: false });
+  const { dns } = record.spec;
+  return [
+    ['hosts', hostsText({ hostname, name: record.name, address, hosts: record.hosts ?? {}, peers })],
+    ['resolv.conf', resolvText(host, { nameServer, dns, sharesHostNetwork: false })],
+    ['hostname', `${hostname}\n`],
+  ];
 }
 
 function addressFields(guest: GuestAddress | undefined): Field[] {

@@ -59,7 +59,6 @@ const SIGKILL = 9;
 /** See {@link RuntimeDriver}. */
 export class VmDriver implements RuntimeDriver {
   readonly name = 'vm';
-  readonly capabilities: RuntimeCapabilities;
   readonly machines: Machines;
   private readonly options: VmDriverOptions;
   private readonly starter: MachineStarter;
@@ -73,12 +72,15 @@ export class VmDriver implements RuntimeDriver {
     this.machines = new Machines(clock);
     this.starter = new MachineStarter({ ...options, machines: this.machines });
     this.logs = new MachineLogs(clock, options.directoryOf);
-    this.capabilities = {
+  }
+
+  get capabilities(): RuntimeCapabilities {
+    return {
       isolation: 'vm',
       pause: true,
       exec: true,
       limits: true,
-      networks: options.networks.size > 0,
+      networks: this.options.networks.size > 0,
       images: true,
       attach: false,
       stdin: false,
@@ -220,7 +222,7 @@ export class VmDriver implements RuntimeDriver {
     const launch = await readLaunch(this.directory(record));
     await (await this.agent(record)).request(
       'identity',
-      await identityFields(record, launch, record.address),
+      await identityFields(this.options, record, launch, record.address),
     );
   }
 
