@@ -7,11 +7,11 @@ import { digestOf } from '../image/digest.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { type Descriptor, MAX_MANIFEST_BYTES } from '../image/manifest.ts';
 import { ingestOf } from './blob-ingest.ts';
-import { type CredentialOptions, findCredentials } from './credentials.ts';
+import type { CredentialOptions } from './credentials.ts';
 import { tryEach } from './endpoints.ts';
 import type { FetchedBlob } from './fetch-blob.ts';
 import { HttpClient } from './http.ts';
-import { locate, manifestName, type RegistryLocation } from './location.ts';
+import { locate, manifestName } from './location.ts';
 import { type FetchedManifest, getManifest, headManifest } from './manifest-source.ts';
 import { type Operation, startOperation } from './operation.ts';
 import { type TransferEvent, transferKey } from './progress.ts';
@@ -19,7 +19,7 @@ import { ImagePull, type PulledImage, type PullOptions } from './pull.ts';
 import { ImagePush, type PushedImage, type PushOptions } from './push.ts';
 import { listReferrers, nextPage, type RegistryReferrer } from './referrers.ts';
 import { DEFAULT_RETRY, type RetryOptions } from './retry.ts';
-import { RegistrySession } from './session.ts';
+import { RegistrySessions } from './sessions.ts';
 import { SingleFlight } from './single-flight.ts';
 
 /** Options of {@link RegistryClient}. */
@@ -76,15 +76,13 @@ const flights = new WeakMap<ImageStore, SingleFlight<FetchedBlob>>();
  * ```
  */
 export class RegistryClient implements AsyncDisposable {
-  private readonly options: RegistryClientOptions;
   private readonly http: HttpClient;
   private readonly clock: Clock;
   private readonly random: Random;
   private readonly retry: RetryOptions;
-  private readonly sessions = new Map<string, RegistrySession>();
+  private readonly sessions: RegistrySessions;
 
   constructor(options: RegistryClientOptions = {}) {
-    this.options = options;
     this.clock = options.clock ?? systemClock;
     this.random = options.random ?? systemRandom;
     this.retry = { ...DEFAULT_RETRY, ...options.retry };
@@ -92,6 +90,12 @@ export class RegistryClient implements AsyncDisposable {
       plainHttp: options.plainHttp ?? false,
       timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
       ...(options.ca === undefined ? {} : { ca: options.ca }),
+    });
+    this.sessions = new RegistrySessions(options, {
+      http: this.http,
+      retry: this.retry,
+      clock: this.clock,
+      random: this.random,
     });
   }
 
@@ -111,7 +115,7 @@ export class RegistryClient implements AsyncDisposable {
         {
           images,
           ingest: ingestOf(images),
-          sessions: this.sources(location),
+          sessions: this.sessions.sources(location),
           location,
           flights: flightsOf(images),
           retry: this.retry,
@@ -137,7 +141,7 @@ export class RegistryClient implements AsyncDisposable {
         {
           images,
           ingest: ingestOf(images),
-          session: this.session(destination),
+          session: this.sessions.origin(destination),
           source: reference,
           destination,
           retry: this.retry,
@@ -157,7 +161,7 @@ export class RegistryClient implements AsyncDisposable {
     const { repository } = location;
     const name = manifestName(location);
     return await tryEach(
-      this.sources(location),
+      this.sessions.sources(location),
       async (session) =>
         (await headManifest(session, repository, name, options.signal)) ??
         (await getManifest(session, repository, name, options.signal)).descriptor,
@@ -167,7 +171,7 @@ export class RegistryClient implements AsyncDisposable {
   /** A manifest or index as the registry has it, verified. */
   async manifest(reference: string, options: { signal?: AbortSignal } = {}): Promise<FetchedManifest> {
     const location = locate(reference);
-    return await tryEach(this.sources(location), (session) =>
+    return await tryEach(this.sessions.sources(location), (session) =>
       getManifest(session, location.repository, manifestName(location), options.signal),
     );
   }
@@ -180,7 +184,7 @@ export class RegistryClient implements AsyncDisposable {
   ): Promise<Uint8Array> {
     const location = locate(repository);
     const maxBytes = options.maxBytes ?? MAX_MANIFEST_BYTES;
-    return await tryEach(this.sources(location), async (session) => {
+    return await tryEach(this.sessions.sources(location), async (session) => {
       const response = await session.send({
         method: 'GET',
         scope: { repository: location.repository, actions: 'pull' },
@@ -205,7 +209,7 @@ export class RegistryClient implements AsyncDisposable {
   /** The tags of a repository, in the registry's order. Throws `IMAGE_NOT_FOUND` when there is no such repository. */
   async tags(repository: string, options: { signal?: AbortSignal } = {}): Promise<string[]> {
     const location = locate(repository);
-    const session = this.session(location);
+    const session = this.sessions.origin(location);
     const all: string[] = [];
     let path: string | URL = `tags/list?n=${TAGS_PER_PAGE}`;
     for (let page = 0; page < MAX_TAG_PAGES; page += 1) {
@@ -235,7 +239,7 @@ export class RegistryClient implements AsyncDisposable {
   ): Promise<RegistryReferrer[]> {
     const location = locate(reference);
     const digest = location.digest ?? (await this.resolve(reference, options)).digest;
-    return await tryEach(this.sources(location), (session) =>
+    return await tryEach(this.sessions.sources(location), (session) =>
       listReferrers(session, location.repository, digest, options),
     );
   }
@@ -247,7 +251,7 @@ export class RegistryClient implements AsyncDisposable {
   async delete(reference: string, options: { signal?: AbortSignal } = {}): Promise<void> {
     const location = locate(reference);
     const name = manifestName(location);
-    const response = await this.session(location).send({
+    const response = await this.sessions.origin(location).send({
       method: 'DELETE',
       scope: { repository: location.repository, actions: 'pull,push,delete' },
       path: `manifests/${name}`,
@@ -276,56 +280,6 @@ export class RegistryClient implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  /** Where a reference can be read from. */
-  private sources(location: RegistryLocation): RegistrySession[] {
-    const mirrors = this.options.mirrors?.[location.registry] ?? [];
-    return [...mirrors.map((mirror) => this.mirror(mirror)), this.session(location)];
-  }
-
-  private session({ host, registry }: RegistryLocation): RegistrySession {
-    return this.keep(host, { host, credentialsFor: registry });
-  }
-
-  private mirror(address: string): RegistrySession {
-    const url = URL.canParse(address) ? new URL(address) : undefined;
-    if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
-      throw new ContainerError('INVALID_ARGUMENT', `"${address}" is not the address of a mirror`, {
-        hint: 'write https://host[:port][/path]',
-      });
-    }
-    const path = url.pathname.replace(/^\/+|\/+$/g, '');
-    return this.keep(address, {
-      host: url.host,
-      credentialsFor: url.host,
-      scheme: url.protocol === 'http:' ? 'http' : 'https',
-      ...(path === '' ? {} : { prefix: `${path}/` }),
-    });
-  }
-
-  private keep(
-    key: string,
-    parts: {
-      readonly host: string;
-      readonly credentialsFor: string;
-      readonly scheme?: 'http' | 'https';
-      readonly prefix?: string;
-    },
-  ): RegistrySession {
-    const known = this.sessions.get(key);
-    if (known !== undefined) return known;
-    const session = new RegistrySession({
-      ...parts,
-      http: this.http,
-      plainHttp: this.options.plainHttp ?? false,
-      credentials: () => findCredentials(parts.credentialsFor, this.options),
-      retry: this.retry,
-      clock: this.clock,
-      random: this.random,
-    });
-    this.sessions.set(key, session);
-    return session;
   }
 }
 
