@@ -31,6 +31,7 @@ const concepts: DefaultTheme.SidebarItem[] = [
   { text: 'The seven-tuple model', link: '/concepts/model' },
   { text: 'The spine: the state store', link: '/concepts/state-store' },
   { text: 'Static stability', link: '/concepts/static-stability' },
+  { text: 'What a container is isolated from', link: '/concepts/container-security' },
   { text: 'Containment, attempt by attempt', link: '/concepts/containment' },
 ];
 
