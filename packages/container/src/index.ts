@@ -45,15 +45,16 @@ export type { Referrer } from './image/referrers.ts';
 export type { Snapshot, SnapshotKind } from './image/snapshot-info.ts';
 export type { SnapshotOptions, Snapshotter } from './image/snapshotter.ts';
 export type { Attachment, AttachRequest, ExposedPort, NetworkBackend } from './network/backend.ts';
-export { CniBridgeNetwork, type CniBridgeOptions } from './network/cni-bridge.ts';
+export type { CniBridgeOptions } from './network/bridge-config.ts';
+export { CniBridgeNetwork } from './network/cni-bridge.ts';
 export { EngineNetwork, type EngineNetworkSetup } from './network/engine-network.ts';
-export {
-  type NetworkInfo,
-  type NetworkMember,
-  type NetworkSpec,
-  Networks,
-  type PortExposure,
-} from './network/networks.ts';
+export type {
+  NetworkInfo,
+  NetworkMember,
+  NetworkSpec,
+  PortExposure,
+} from './network/network-info.ts';
+export { Networks } from './network/networks.ts';
 export { SlirpNetwork } from './network/slirp.ts';
 export type { IdPool } from './oci/id-ranges.ts';
 export { OciRuntime, type OciRuntimeOptions } from './oci/oci-runtime.ts';

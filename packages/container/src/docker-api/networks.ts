@@ -3,7 +3,8 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { ContainerError } from '../errors.ts';
-import type { NetworkInfo, Networks } from '../network/networks.ts';
+import type { NetworkInfo } from '../network/network-info.ts';
+import type { Networks } from '../network/networks.ts';
 
 /** A network that containers can name. */
 export interface ApiNetwork {

@@ -7,6 +7,28 @@ import { addressAt, type Subnet } from './addresses.ts';
 import type { RecordedPort } from './attachments.ts';
 import type { NetworkConfig } from './cni.ts';
 
+/** Options of {@link CniBridgeNetwork}. */
+export interface CniBridgeOptions {
+  /** Where leases and attachments are recorded. */
+  readonly directory: string;
+  /** Name of the network. Default `bridge`. */
+  readonly name?: string;
+  /** Name of the Linux bridge, at most 15 characters. Default `heptad0`. */
+  readonly bridgeName?: string;
+  /** Default `10.87.0.0/16`. */
+  readonly subnet?: string;
+  /** The host's address on the bridge. Default the first of the subnet. */
+  readonly gateway?: string;
+  /** Containers reach the host but not each other. Default false. */
+  readonly isolated?: boolean;
+  /** Lets containers reach what the host reaches, with the host's address. Default false when isolated, else true. */
+  readonly masquerade?: boolean;
+  /** Containers are told to ask the gateway for names. Default false: somebody must answer there. */
+  readonly dns?: boolean;
+  /** Where the plugins are. */
+  readonly pluginDirectories?: readonly string[];
+}
+
 /** What the configuration says. */
 export interface BridgeConfig {
   readonly name: string;

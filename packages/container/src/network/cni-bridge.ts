@@ -9,7 +9,7 @@ import { Mutex } from '../system/mutex.ts';
 import { addressAt, parseSubnet, type Subnet } from './addresses.ts';
 import { type AttachmentRecord, AttachmentStore, addressOf } from './attachments.ts';
 import type { Attachment, AttachRequest, ExposedPort, NetworkBackend } from './backend.ts';
-import { bridgeConfig, recordedPorts } from './bridge-config.ts';
+import { bridgeConfig, type CniBridgeOptions, recordedPorts } from './bridge-config.ts';
 import { ensureBridgeLink, linkExists, removeBridgeLink, requireBridgeName } from './bridge-link.ts';
 import {
   addNetwork,
@@ -22,32 +22,9 @@ import {
 } from './cni.ts';
 import { Firewall } from './firewall.ts';
 import { freeLeasesOf, reconcileLeases } from './leases.ts';
-import { addNamespace, deleteNamespace, nameNamespace, namespacePath } from './namespaces.ts';
+import { addNamespace, deleteNamespace, nameNamespace, namespaceName, namespacePath } from './namespaces.ts';
 import { PortReservations } from './port-reservations.ts';
 
-/** Options of {@link CniBridgeNetwork}. */
-export interface CniBridgeOptions {
-  /** Where leases and attachments are recorded. */
-  readonly directory: string;
-  /** Name of the network. Default `bridge`. */
-  readonly name?: string;
-  /** Name of the Linux bridge, at most 15 characters. Default `heptad0`. */
-  readonly bridgeName?: string;
-  /** Default `10.87.0.0/16`. */
-  readonly subnet?: string;
-  /** The host's address on the bridge. Default the first of the subnet. */
-  readonly gateway?: string;
-  /** Containers reach the host but not each other. Default false. */
-  readonly isolated?: boolean;
-  /** Lets containers reach what the host reaches, with the host's address. Default false when isolated, else true. */
-  readonly masquerade?: boolean;
-  /** Containers are told to ask the gateway for names. Default false: somebody must answer there. */
-  readonly dns?: boolean;
-  /** Where the plugins are. */
-  readonly pluginDirectories?: readonly string[];
-}
-
-const NAMESPACE_PREFIX = 'heptad-';
 const INTERFACE = 'eth0';
 
 /**
@@ -335,12 +312,6 @@ export class CniBridgeNetwork implements NetworkBackend {
     this.locks.set(id, lock);
     return await lock.run(section);
   }
-}
-
-/** The network namespace of a container, whichever network made it. */
-export function namespaceName(id: ContainerId): string {
-  // Half of the id is unique enough and keeps `ip netns list` readable.
-  return `${NAMESPACE_PREFIX}${id.slice(0, 32)}`;
 }
 
 function attachmentOf(record: AttachmentRecord): CniAttachment {

@@ -7,8 +7,9 @@ import { z } from 'zod';
 import { ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
 import { contains, parseSubnet } from './addresses.ts';
 import type { AttachRequest } from './backend.ts';
+import type { CniBridgeOptions } from './bridge-config.ts';
 import { linkExists } from './bridge-link.ts';
-import { CniBridgeNetwork, type CniBridgeOptions } from './cni-bridge.ts';
+import { CniBridgeNetwork } from './cni-bridge.ts';
 import { DnsServer } from './dns-server.ts';
 
 /** Options of {@link EngineNetwork}. */

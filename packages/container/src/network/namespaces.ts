@@ -1,6 +1,7 @@
 // Named network namespaces under /run/netns: they live without a process, until they are deleted.
 
 import { join } from 'node:path';
+import type { ContainerId } from '@heptad/core';
 import { run, runOrThrow } from '../system/command.ts';
 
 const DIRECTORY = '/run/netns';
@@ -28,4 +29,12 @@ export async function deleteNamespace(name: string): Promise<void> {
   if (exitCode === 0 || /No such file or directory/.test(stderr)) return;
   // A mount over it is still busy for an instant when its last process has just died.
   await runOrThrow('ip', ['netns', 'delete', name]);
+}
+
+const NAMESPACE_PREFIX = 'heptad-';
+
+/** The network namespace of a container, whichever network made it. */
+export function namespaceName(id: ContainerId): string {
+  // Half of the id is unique enough and keeps `ip netns list` readable.
+  return `${NAMESPACE_PREFIX}${id.slice(0, 32)}`;
 }

@@ -1,43 +1,26 @@
 // Builds a container up to an init that waits for start: root file system, network, files, config.json, shim.
 
-import { mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
-import { release } from 'node:os';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock, ContainerSpec } from '@heptad/core';
+import type { ContainerSpec } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { Digest } from '../image/digest.ts';
-import type { ImageStore } from '../image/image-store.ts';
-import { hostArchitecture, type ImageConfig } from '../image/manifest.ts';
 import type { PreparedContainer } from '../lifecycle/driver.ts';
-import { notSupported } from '../lifecycle/not-supported.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
 import { settledOf } from '../lifecycle/settle.ts';
-import { namespaceName } from '../network/cni-bridge.ts';
-import { namespacePath } from '../network/namespaces.ts';
-import { isRootless, mappedGroups } from '../rootless/enter.ts';
-import { writeFileAtomic } from '../system/files.ts';
+import { namespaceName, namespacePath } from '../network/namespaces.ts';
 import { Mutex } from '../system/mutex.ts';
 import { identify } from '../system/processes.ts';
-import { type CgroupLayout, containerCgroup } from './cgroup.ts';
+import { settle } from '../system/settle.ts';
+import { type AssemblyOptions, BundleWriter, type Ground, hostnames, moveToNamespace } from './bundle.ts';
 import { createWithConmon } from './conmon.ts';
-import { resolveDevices } from './devices.ts';
-import { type BindMount, commandLine, generateSpec } from './generate-spec.ts';
-import { INIT_TARGET } from './helpers.ts';
-import { hostMounts, remapVolumes, writeSecrets } from './host-files.ts';
+import { commandLine } from './generate-spec.ts';
+import { remapVolumes } from './host-files.ts';
 import type { IdRanges } from './id-ranges.ts';
 import type { IdMappings } from './idmapped-mount.ts';
-import { requireIoWeight } from './io-limits.ts';
 import { mountMappedRoot } from './mapped-root.ts';
-import { lockedFlags } from './mounts.ts';
-import {
-  type HostsContent,
-  hostsText,
-  identityMounts,
-  rewriteInPlace,
-  writeIdentityFiles,
-} from './name-files.ts';
-import { boundAllContainers } from './parent-cgroup.ts';
+import { hostsText, rewriteInPlace } from './name-files.ts';
 import { containerPaths } from './paths.ts';
 import {
   adoptNamespace,
@@ -45,44 +28,11 @@ import {
   connectPlace,
   isAdopted,
   type Place,
-  type PlaceOptions,
   placeOf,
   prepareNamespace,
 } from './place.ts';
-import { thermalThrottlePaths } from './protected-paths.ts';
-import { resolveThrottles } from './resources.ts';
-import { ownHardLimits } from './rlimits.ts';
-import type { RuntimeCommand } from './runtime-command.ts';
-import { loadSeccompProfile, type OciSeccomp, type SeccompProfile } from './seccomp.ts';
-import { seccompFor } from './seccomp-hardening.ts';
-import type { OciProcess, OciSpec } from './spec.ts';
-import { resolveUser } from './user.ts';
+import type { OciProcess } from './spec.ts';
 
-/** What containers are built from. */
-export interface AssemblyOptions extends PlaceOptions {
-  /** Ids for user namespaces. */
-  readonly ids: IdRanges;
-  readonly home: string;
-  readonly images: ImageStore;
-  readonly volumes: string;
-  readonly clock: Clock;
-  readonly layout: CgroupLayout;
-  readonly runtime: RuntimeCommand;
-  /** Path of the init for containers that ask for one. */
-  readonly init: string | undefined;
-}
-
-/** Parent of all our cgroups. At the root of the hierarchies, so that stopping our own service does not stop containers. */
-export const CGROUP_PARENT = 'heptad';
-
-/** What a container's bundle stands on. */
-interface Ground {
-  readonly place: Place;
-  readonly namespace: string;
-  /** Where the runtime finds the root file system. */
-  readonly rootfs: string;
-  readonly mappings: IdMappings | undefined;
-}
 type Built = Pick<PreparedContainer, 'process' | 'address' | 'networks'>;
 
 /** Builds containers. What it made is taken apart by {@link Releaser}, after a failure too. */
@@ -90,11 +40,12 @@ export class Assembler {
   private readonly options: AssemblyOptions;
   private readonly hostsWriter = new Mutex();
   private readonly ids: IdRanges;
-  private profile: Promise<SeccompProfile> | undefined;
+  private readonly bundles: BundleWriter;
 
   constructor(options: AssemblyOptions) {
     this.options = options;
     this.ids = options.ids;
+    this.bundles = new BundleWriter(options);
   }
 
   /** Builds a new container. */
@@ -106,7 +57,7 @@ export class Assembler {
     await mkdir(paths.upper, { mode: 0o755 });
     let process: OciProcess | undefined;
     const built = await this.build(record, top, async (ground) => {
-      process = await this.writeBundle(record, spec, image.config.config, ground);
+      process = await this.bundles.write(record, spec, image.config.config, ground);
     });
     return {
       ...settledOf(spec, image.config.config, {
@@ -139,20 +90,9 @@ export class Assembler {
         await remapVolumes(record.spec, this.options.volumes, record.id, mappings);
       }
       // The container whose network it shares may be another process by now.
-      if (place.kind === 'container') await this.moveTo(namespace, paths.bundle);
+      if (place.kind === 'container') await moveToNamespace(namespace, paths.bundle);
     });
     return { stopSignal: record.stopSignal, ...built };
-  }
-
-  private async moveTo(namespace: string, bundle: string): Promise<void> {
-    const path = join(bundle, 'config.json');
-    // We wrote this file ourselves.
-    const config = JSON.parse(await readFile(path, 'utf8')) as OciSpec;
-    const namespaces = config.linux.namespaces.map((each) =>
-      each.type === 'network' ? { ...each, path: namespace } : each,
-    );
-    const moved: OciSpec = { ...config, linux: { ...config.linux, namespaces } };
-    await writeFileAtomic(path, JSON.stringify(moved), { durable: false });
   }
 
   /** Writes a container's /etc/hosts, which it may be reading. */
@@ -230,87 +170,6 @@ export class Assembler {
     );
   }
 
-  private async writeBundle(
-    record: ContainerRecord,
-    spec: ContainerSpec,
-    image: ImageConfig['config'],
-    { place, namespace, rootfs, mappings }: Ground,
-  ): Promise<OciProcess> {
-    const { id } = record;
-    const paths = containerPaths(this.options.home, id);
-    const user = await resolveUser(paths.rootfs, spec.user ?? image.User ?? '', spec.groupAdd);
-    const content = {
-      ...hostnames(place.kind === 'container' ? place.other : record),
-      hosts: record.hosts ?? {},
-    };
-    const [identity, secrets, mounts, seccomp, ownLimits, thermal, devices, throttles] = await settle([
-      this.identityFiles(record, content, place),
-      writeSecrets(paths.secrets, spec.secrets ?? [], user, mappings),
-      hostMounts(
-        spec,
-        this.options.volumes,
-        paths.rootfs,
-        user,
-        mappings === undefined ? undefined : { id, mappings },
-      ),
-      this.seccompFor(spec),
-      ownHardLimits(),
-      thermalThrottlePaths(),
-      resolveDevices(spec.devices ?? [], spec.name),
-      resolveThrottles(spec.limits?.ioThrottles ?? [], `create container "${spec.name}"`),
-      this.options.layout.denied === true
-        ? requireNoLimits(spec)
-        : boundAllContainers(this.options.layout, CGROUP_PARENT),
-      spec.limits?.ioWeight === undefined
-        ? Promise.resolve()
-        : requireIoWeight(this.options.layout, CGROUP_PARENT),
-    ]);
-    const config = generateSpec({
-      id,
-      spec,
-      image,
-      user,
-      rootfs,
-      mappings,
-      seccomp,
-      cgroupsPath: containerCgroup(CGROUP_PARENT, id),
-      cgroupVersion: this.options.layout.version,
-      cgroupsDenied: this.options.layout.denied,
-      groups: mappedGroups(),
-      ...(namespace === 'none' ? {} : { networkNamespace: namespace }),
-      sharesNetwork: place.kind === 'container',
-      hostname: content.hostname,
-      binds: await keepFlags([...identity, ...mounts, ...secrets, ...this.initBind(spec)], mappings),
-      ownLimits,
-      thermalThrottlePaths: thermal,
-      devices,
-      throttles,
-    });
-    // Holds the values of secret environment variables; the directory is its owner's only, and so is the file.
-    await writeFile(join(paths.bundle, 'config.json'), JSON.stringify(config), { mode: 0o600 });
-    return config.process;
-  }
-
-  private initBind({ init }: ContainerSpec): BindMount[] {
-    const source = this.options.init;
-    return init === true && source !== undefined ? [{ source, target: INIT_TARGET, readOnly: true }] : [];
-  }
-
-  private async identityFiles(
-    record: ContainerRecord,
-    content: HostsContent,
-    place: Place,
-  ): Promise<BindMount[]> {
-    const { home } = this.options;
-    // Who shares a network shares its names: the files are the other's, and change with them.
-    if (place.kind === 'container') return identityMounts(containerPaths(home, place.other.id).directory);
-    return await writeIdentityFiles(containerPaths(home, record.id).directory, content, {
-      nameServer: place.kind === 'network' ? place.network.nameServer : undefined,
-      dns: record.spec.dns,
-      sharesHostNetwork: place.kind === 'host',
-    });
-  }
-
   private async createInit(record: ContainerRecord): Promise<number> {
     const paths = containerPaths(this.options.home, record.id);
     const bounds = logBounds(record.spec);
@@ -331,46 +190,4 @@ export class Assembler {
       clock: this.options.clock,
     });
   }
-
-  private async seccompFor(spec: ContainerSpec): Promise<OciSeccomp> {
-    this.profile ??= loadSeccompProfile();
-    const machine = { architecture: hostArchitecture(), kernel: release() };
-    return seccompFor(await this.profile, machine, spec.capabilities);
-  }
-}
-
-/** Throws `NOT_SUPPORTED` for what only cgroups can enforce. */
-async function requireNoLimits(spec: ContainerSpec): Promise<void> {
-  const [asked] = Object.entries(spec.limits ?? {}).find(([, value]) => value !== undefined) ?? [];
-  if (asked !== undefined) {
-    throw notSupported('oci', `create container "${spec.name}" with limits.${asked}`);
-  }
-}
-
-/** In a user namespace a bind mount may not lose the flags of what it shows. */
-async function keepFlags(
-  binds: readonly BindMount[],
-  mappings: IdMappings | undefined,
-): Promise<readonly BindMount[]> {
-  if ((mappings === undefined && !isRootless()) || binds.length === 0) return binds;
-  const mountinfo = await readFile('/proc/self/mountinfo', 'utf8');
-  return await Promise.all(
-    binds.map(async (bind) => ({ ...bind, flags: lockedFlags(mountinfo, await realpath(bind.source)) })),
-  );
-}
-
-function hostnames(record: ContainerRecord): { hostname: string; name: string } {
-  return { hostname: record.spec.hostname ?? record.id.slice(0, 12), name: record.name };
-}
-
-/** Like Promise.all, but waits for all before it fails, so that a rollback never races with work still under way. */
-async function settle<T extends readonly unknown[]>(
-  work: {
-    readonly [K in keyof T]: Promise<T[K]>;
-  },
-): Promise<T> {
-  const results = await Promise.allSettled(work);
-  const failed = results.find((result) => result.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
-  return (await Promise.all(work)) as unknown as T;
 }

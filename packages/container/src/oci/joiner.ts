@@ -3,9 +3,8 @@
 import type { ContainerId, NetworkAttachment } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { ContainerRecord } from '../lifecycle/record.ts';
-import { namespaceName } from '../network/cni-bridge.ts';
 import type { EngineNetwork } from '../network/engine-network.ts';
-import { namespacePath } from '../network/namespaces.ts';
+import { namespaceName, namespacePath } from '../network/namespaces.ts';
 import type { NetworkJoiner } from '../network/networks.ts';
 import { isAlive } from '../system/processes.ts';
 import { type PlaceOptions, placeOf } from './place.ts';

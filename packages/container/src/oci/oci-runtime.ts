@@ -13,7 +13,7 @@ import { type NetworkBackend, networksByName } from '../network/backend.ts';
 import type { NetworkJoiner } from '../network/networks.ts';
 import { type MachineSettings, makeVmDriver } from '../vm/make-driver.ts';
 import { VirtualMachines } from '../vm/virtual-machines.ts';
-import { CGROUP_PARENT } from './assemble.ts';
+import { CGROUP_PARENT } from './bundle.ts';
 import { cgroupDirectories, containerCgroup } from './cgroup.ts';
 import { type IdPool, IdRanges } from './id-ranges.ts';
 import { OciJoiner } from './joiner.ts';

@@ -9,7 +9,7 @@ import type { ContainerRecord } from '../lifecycle/record.ts';
 import { leaveNetworks } from '../network/leave.ts';
 import { readTextIfAny } from '../system/files.ts';
 import { identify, signalProcess } from '../system/processes.ts';
-import { type AssemblyOptions, CGROUP_PARENT } from './assemble.ts';
+import { type AssemblyOptions, CGROUP_PARENT } from './bundle.ts';
 import { cgroupDirectories, cgroupPids, containerCgroup, removeCgroup } from './cgroup.ts';
 import { unmountMappedRoot } from './mapped-root.ts';
 import { unmountBelow } from './mounts.ts';

@@ -4,7 +4,7 @@ import type { ContainerInfo } from '@heptad/core';
 import { isHeptadError } from '@heptad/core';
 import { z } from 'zod';
 import { ContainerError } from '../../errors.ts';
-import type { NetworkSpec } from '../../network/networks.ts';
+import type { NetworkSpec } from '../../network/network-info.ts';
 import type { ApiCall } from '../call.ts';
 import type { ApiContext } from '../context.ts';
 import { apiEvent } from '../events.ts';
