@@ -46,18 +46,7 @@ export const benchmark: Benchmark = {
         network: 'none',
       });
       await runc.run();
-      await docker?.command(
-        'run',
-        '-d',
-        '--name',
-        NAME,
-        '--network',
-        'none',
-        '--entrypoint',
-        '',
-        IMAGE,
-        ...COMMAND,
-      );
+      await docker?.runSleeper(NAME);
       const contenders = [
         heptad(engine, id),
         runcExec(runc),

@@ -51,21 +51,7 @@ async function idle(engine: ContainerEngine, docker: Docker | undefined): Promis
       network: 'none',
     });
     ids.push(id);
-    if (docker !== undefined)
-      dockerIds.push(
-        await docker.command(
-          'run',
-          '-d',
-          '--name',
-          name,
-          '--network',
-          'none',
-          '--entrypoint',
-          '',
-          IMAGE,
-          ...COMMAND,
-        ),
-      );
+    if (docker !== undefined) dockerIds.push(await docker.runSleeper(name));
   }
   const ours = { who: 'heptad', ids, monitor: 'conmon' };
   return docker === undefined

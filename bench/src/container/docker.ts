@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ContainerEngine } from '@heptad/container';
 import type { BenchmarkOptions } from '../harness.ts';
-import { IMAGE } from './sleeper.ts';
+import { COMMAND, IMAGE } from './sleeper.ts';
 
 const execute = promisify(execFile);
 
@@ -72,6 +72,12 @@ export class Docker implements AsyncDisposable {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     throw new Error('dockerd did not answer within 30 s');
+  }
+
+  /** `docker run -d` of the sleeper without a network. */
+  runSleeper(name: string): Promise<string> {
+    const place = ['--network', 'none', '--entrypoint', ''];
+    return this.command('run', '-d', '--name', name, ...place, IMAGE, ...COMMAND);
   }
 
   async command(...args: string[]): Promise<string> {

@@ -18,6 +18,7 @@ import {
 import { Agent, type Dispatcher } from 'undici';
 import { z } from 'zod';
 import { collectBody } from '../client/body.ts';
+import { wasNeverSent } from '../wire/never-sent.ts';
 import {
   CONSISTENCY_HEADER,
   ERROR_CODE_HEADER,
@@ -46,15 +47,6 @@ const DEFAULT_PATIENCE_MS = 5_000;
 const RETRY_MS = 100;
 /** Objects of one page of a list. */
 const PAGE = 1_000;
-/** Errors of a connection that never came to be: nothing was sent. */
-const NOT_SENT: ReadonlySet<string> = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
 /** Codes with which a server says that it did nothing and a later try may succeed. */
 const TRY_LATER: ReadonlySet<string> = new Set(['UNAVAILABLE', 'STORE_CLOSED', 'RATE_LIMITED']);
 
@@ -255,8 +247,7 @@ export class RemoteObjectStore implements ObjectStore {
   }
 
   #lost(method: string, path: string, cause: unknown): HeptadError<string> {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-    const certain = method === 'GET' || method === 'HEAD' || NOT_SENT.has(code);
+    const certain = method === 'GET' || method === 'HEAD' || wasNeverSent(cause);
     return new HeptadError(
       certain ? 'UNAVAILABLE' : 'UNKNOWN_OUTCOME',
       `${method} ${this.#origin}${path}: ${errorMessage(cause)}`,

@@ -2,6 +2,7 @@
 
 import { type Clock, errorMessage, HeptadError, isHeptadError, type Outcome } from '@heptad/core';
 import { Agent, type Dispatcher, request } from 'undici';
+import { wasNeverSent } from '../wire/never-sent.ts';
 import { fromProblem, type Parse, parseAnswer } from './wire.ts';
 
 /** Where and as whom. */
@@ -29,21 +30,8 @@ export class TransportFailure extends Error {
   }
 }
 
-/** Errors of a connection that never came to be: nothing was sent. */
-const NOT_SENT: ReadonlySet<string> = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
 /** Codes with which the server says that it did nothing and that a later try may succeed. */
 const TRY_LATER: ReadonlySet<string> = new Set(['UNAVAILABLE', 'STORE_CLOSED']);
-
-function systemCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : '';
-}
 
 /** Whether a failure may pass by itself. */
 export function mayPass(failure: TransportFailure): boolean {
@@ -112,7 +100,7 @@ export class StateTransport {
         body: JSON.stringify(body),
       });
     } catch (error) {
-      const outcome = NOT_SENT.has(systemCode(error)) ? 'failed' : 'unknown';
+      const outcome = wasNeverSent(error) ? 'failed' : 'unknown';
       throw new TransportFailure(outcome, `${url}${path}: ${errorMessage(error)}`, error);
     }
   }
