@@ -9,6 +9,11 @@ import { copyRaw, demultiplex } from './demultiplex.ts';
 import { dockerLogs } from './logs.ts';
 import type { DockerContainer } from './schema.ts';
 
+const NEWLINE = 0x0a;
+const END_OF_TRANSMISSION = 0x04;
+// What one client may leave unread in our memory before it is let go.
+const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
+
 /** See {@link ContainerRuntime.attach}. */
 export async function dockerAttach(
   connection: DockerConnection,
@@ -17,11 +22,11 @@ export async function dockerAttach(
 ): Promise<AttachSession> {
   const doing = `attach to container "${nameOf(container)}"`;
   const { OpenStdin, Tty } = container.Config;
+  let lastByte = NEWLINE;
   const wantsStdin = options.stdin === true;
   if (wantsStdin && !OpenStdin && !Tty) {
-    throw new ContainerError('NOT_SUPPORTED', `cannot ${doing} with standard input: it is closed`, {
-      hint: 'create the container with openStdin or tty',
-      details: { driver: 'docker' },
+    throw new ContainerError('INVALID_ARGUMENT', `cannot ${doing} with standard input: it is closed`, {
+      hint: 'create the container with tty; other open input is for the oci runtime',
     });
   }
   const lines =
@@ -36,7 +41,10 @@ export async function dockerAttach(
   const stdout = new PassThrough();
   const stderr = new PassThrough();
   for (const { stream, text } of lines) (stream === 'stderr' ? stderr : stdout).write(`${text}\n`);
-  const flow = Tty ? copyRaw(output, stdout) : demultiplex(output, stdout, stderr);
+  // A client that does not read must hold up nobody: the engine would wait for it, and with it everybody.
+  const flow = Tty
+    ? copyRaw(output, stdout, MAX_UNREAD_BYTES)
+    : demultiplex(output, stdout, stderr, MAX_UNREAD_BYTES);
   // A stream cut by leaving is an end like any other.
   flow
     .catch(() => undefined)
@@ -57,16 +65,27 @@ export async function dockerAttach(
     stderr,
     write: async (bytes) => {
       if (!wantsStdin) throw noInput(doing);
+      lastByte = bytes.at(-1) ?? lastByte;
       await new Promise<void>((resolve, reject) => {
         socket.write(bytes, (error) => (error ? reject(error) : resolve()));
       });
     },
     end: async () => {
       if (!wantsStdin) throw noInput(doing);
-      await new Promise<void>((resolve) => socket.end(() => resolve()));
+      // A terminal's input has no end but the one that is typed.
+      const end = Tty ? endOfInput(lastByte) : new Uint8Array();
+      await new Promise<void>((resolve) => socket.write(end, () => resolve()));
+      if (!Tty) socket.end();
     },
     detach,
   };
+}
+
+/** What ends the input of a terminal: ctrl-D, once more when a line is unfinished, since the first only hands that on. */
+export function endOfInput(lastByte: number): Uint8Array {
+  return Uint8Array.from(
+    lastByte === NEWLINE ? [END_OF_TRANSMISSION] : [END_OF_TRANSMISSION, END_OF_TRANSMISSION],
+  );
 }
 
 function noInput(doing: string): ContainerError {
@@ -91,6 +110,8 @@ async function lastLines(
   return lines;
 }
 
+const MAX_SIZE = 1000;
+
 /** Gives a terminal its size: of a container (`/containers/ID`) or of an exec (`/exec/ID`). */
 export async function resizeTerminal(
   connection: DockerConnection,
@@ -98,6 +119,16 @@ export async function resizeTerminal(
   size: TerminalSize,
   doing: string,
 ): Promise<void> {
+  const fits = (value: number): boolean => Number.isInteger(value) && value >= 1 && value <= MAX_SIZE;
+  if (!fits(size.columns) || !fits(size.rows)) {
+    throw new ContainerError(
+      'INVALID_ARGUMENT',
+      `cannot ${doing}: ${size.columns} x ${size.rows} is not a size`,
+      {
+        hint: `columns and rows are whole numbers from 1 to ${MAX_SIZE}`,
+      },
+    );
+  }
   await connection.status({
     method: 'POST',
     path: `${path}/resize`,

@@ -51,8 +51,11 @@ export function exitOf(container: DockerContainer): ExitStatus | undefined {
   return { exitCode: container.State.ExitCode, oomKilled: container.State.OOMKilled, finishedAt };
 }
 
-/** A container as the contract describes it. `exitedBy` is what this process knows of its end. */
-export function infoOf(container: DockerContainer, exitedBy?: ExitedBy): ContainerInfo {
+/** A container as the contract describes it. `noted` is what the engine does not know of it. */
+export function infoOf(
+  container: DockerContainer,
+  noted: { readonly exitedBy?: ExitedBy; readonly restarts?: number } = {},
+): ContainerInfo {
   const state = stateOf(container);
   const live = state === 'running' || state === 'paused';
   const { Config, State, HostConfig } = container;
@@ -75,19 +78,20 @@ export function infoOf(container: DockerContainer, exitedBy?: ExitedBy): Contain
     tty: Config.Tty,
     openStdin: Config.OpenStdin,
     restart: restartOf(container),
-    restartCount: container.RestartCount ?? 0,
+    restartCount: (container.RestartCount ?? 0) + (noted.restarts ?? 0),
     ...present({
       pid: live && State.Pid > 0 ? State.Pid : undefined,
       address: networks.find(({ address }) => address !== undefined)?.address,
       startedAt: instantOf(State.StartedAt),
       exit: ended ? exitOf(container) : undefined,
-      exitedBy: ended ? (State.OOMKilled ? 'oom' : exitedBy) : undefined,
+      exitedBy: ended ? (State.OOMKilled ? 'oom' : noted.exitedBy) : undefined,
       error: State.Error || undefined,
       workingDirectory: Config.WorkingDir || undefined,
       user: Config.User || undefined,
       hostname: Config.Hostname || undefined,
       stopSignal: Config.StopSignal || 'SIGTERM',
       health: healthOf(container),
+      restartAt: restartAtOf(container),
     }),
     ...(HostConfig.NetworkMode === 'host' ? { networks: [] } : {}),
   };
@@ -144,6 +148,13 @@ function restartOf(container: DockerContainer): RestartPolicy {
   return { policy: Name, ...(MaximumRetryCount ? { maxRetries: MaximumRetryCount } : {}) };
 }
 
+/** The engine does not tell when; its back-off is known: 100 ms, doubled with each restart up to a minute. */
+function restartAtOf(container: DockerContainer): number | undefined {
+  if (container.State.Status !== 'restarting') return undefined;
+  const backOff = Math.min(60_000, 100 * 2 ** Math.max(0, (container.RestartCount ?? 1) - 1));
+  return (instantOf(container.State.FinishedAt) ?? 0) + backOff;
+}
+
 function healthOf(container: DockerContainer): ContainerHealth | undefined {
   const health = container.State.Health;
   if (health === null || health === undefined) return undefined;
@@ -156,7 +167,8 @@ function healthOf(container: DockerContainer): ContainerHealth | undefined {
       startedAt: instantOf(result.Start) ?? 0,
       finishedAt: instantOf(result.End) ?? 0,
       exitCode: result.ExitCode,
-      output: result.Output,
+      // `300ms` in the engine's words.
+      output: result.ExitCode === -1 ? result.Output.replace(/\((\d+)ms\)/, '($1 ms)') : result.Output,
     })),
   };
 }

@@ -48,7 +48,8 @@ export function createBody(spec: ContainerSpec, context: CreationContext): Body 
     Hostname: spec.hostname,
     StopSignal: spec.stopSignal,
     Tty: spec.tty ?? false,
-    OpenStdin: spec.openStdin ?? false,
+    // Nobody could type into a terminal otherwise.
+    OpenStdin: spec.tty ?? false,
     Healthcheck: healthCheck(spec.healthCheck),
     Labels: labels(spec, context),
     ExposedPorts: Object.fromEntries((spec.ports ?? []).map((port) => [portKey(port), {}])),

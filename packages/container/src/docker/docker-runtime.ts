@@ -244,6 +244,18 @@ export class DockerRuntime implements ContainerRuntime {
         `cannot exec in container "${name}": the command is empty`,
       );
     }
+    if (options.detach === true && options.stdin !== undefined) {
+      throw new ContainerError(
+        'INVALID_ARGUMENT',
+        `cannot exec in container "${name}": a detached command has no input`,
+      );
+    }
+    if (options.workingDirectory !== undefined && !options.workingDirectory.startsWith('/')) {
+      throw new ContainerError(
+        'INVALID_ARGUMENT',
+        `cannot exec in container "${name}": workingDirectory "${options.workingDirectory}" is not an absolute path`,
+      );
+    }
     options.signal?.throwIfAborted();
     requireState(name, stateOf(container), 'exec in', ['running']);
     const { connection, clock, feed } = this.context;
@@ -262,7 +274,9 @@ export class DockerRuntime implements ContainerRuntime {
     const container = await this.find(id);
     const doing = `resize the terminal of container "${nameOf(container)}"`;
     if (!container.Config.Tty) throw new ContainerError('INVALID_ARGUMENT', `cannot ${doing}: it has none`);
-    await resizeTerminal(this.context.connection, `/containers/${container.Id}`, size, doing);
+    // Before it runs it has no terminal to size; the size waits for it.
+    if (stateOf(container) === 'created') await this.context.notes.write(container.Id, { size });
+    else await resizeTerminal(this.context.connection, `/containers/${container.Id}`, size, doing);
   }
 
   async *logs(id: ContainerId, options: LogOptions = {}): AsyncIterable<LogLine> {
@@ -378,9 +392,11 @@ export class DockerRuntime implements ContainerRuntime {
   }
 
   private async info(container: DockerContainer): Promise<ContainerInfo> {
+    const { restarts = 0 } = await this.context.notes.read(container.Id);
     const ended = stateOf(container) === 'stopped' ? exitOf(container) : undefined;
-    if (ended === undefined) return infoOf(container);
-    return infoOf(container, await this.context.notes.endedBy(container.Id, ended.exitCode));
+    const by =
+      ended === undefined ? undefined : await this.context.notes.endedBy(container.Id, ended.exitCode);
+    return infoOf(container, { restarts, ...(by === undefined ? {} : { exitedBy: by }) });
   }
 
   private requireOpen(): void {

@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream';
 import type { Clock, ExecOptions, ExecSession, TerminalSize } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { endProcessesOf } from '../oci/stray-processes.ts';
-import { resizeTerminal } from './attach.ts';
+import { endOfInput, resizeTerminal } from './attach.ts';
 import type { DockerConnection, HijackedStream } from './connection.ts';
 import { nameOf } from './container-info.ts';
 import { copyRaw, demultiplex } from './demultiplex.ts';
@@ -118,7 +118,7 @@ function session(exec: StartedExec, stream: HijackedStream, options: ExecOptions
     if (firstWords.length < MAX_FAILURE_BYTES) firstWords += chunk.toString('latin1');
   });
   stream.output.pause();
-  feed(stream, options.stdin).catch(killing.kill);
+  feed(stream, options.stdin, exec.tty).catch(killing.kill);
   const flow = exec.tty ? copyRaw(stream.output, stdout) : demultiplex(stream.output, stdout, stderr);
   // Raced, because output that nobody reads would hold up the news of its death.
   const exit = Promise.race([flow, killed.promise])
@@ -201,14 +201,12 @@ function killer(
   return { kill, reason: () => reason, done };
 }
 
-async function feed({ socket }: HijackedStream, input: ExecOptions['stdin']): Promise<void> {
+async function feed({ socket }: HijackedStream, input: ExecOptions['stdin'], tty: boolean): Promise<void> {
+  let lastByte = 0x0a;
   // A command that ends without reading its input is judged by its exit code, not by our broken pipe.
   socket.on('error', () => undefined);
-  if (input instanceof Uint8Array) {
-    socket.end(input);
-    return;
-  }
-  for await (const chunk of input ?? []) {
+  for await (const chunk of input instanceof Uint8Array ? [input] : (input ?? [])) {
+    lastByte = chunk.at(-1) ?? lastByte;
     if (socket.destroyed) return;
     if (!socket.write(chunk)) {
       await new Promise<void>((resolve) => {
@@ -217,6 +215,12 @@ async function feed({ socket }: HijackedStream, input: ExecOptions['stdin']): Pr
       });
     }
   }
+  // A terminal's input has no end but the one that is typed; a closed connection would hang it up.
+  if (tty && input !== undefined) {
+    socket.write(endOfInput(lastByte));
+    return;
+  }
+  if (tty) return;
   // Half-close: the command sees the end of its input, its output goes on.
   socket.end();
 }

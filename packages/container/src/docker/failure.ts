@@ -29,6 +29,9 @@ const MEANINGS: readonly Meaning[] = [
     code: 'IMAGE_NOT_FOUND',
     hint: 'load it (DockerRuntime.load) or pull it (DockerRuntime.pull) first',
   },
+  { text: /cannot overwrite (non-)?directory/i, code: 'INVALID_ARGUMENT' },
+  { text: /is outside of|invalid hardlink|invalid symlink|breakout/i, code: 'UNSAFE_ARCHIVE' },
+  { text: /not a directory|extraction point is not a directory/i, code: 'PATH_NOT_FOUND' },
   { text: /no such container|no such exec/i, code: 'CONTAINER_NOT_FOUND' },
   {
     text: /container name .* is already in use|already in use by container/i,

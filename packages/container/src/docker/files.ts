@@ -194,6 +194,7 @@ export async function copyIn(
 ): Promise<void> {
   const doing = `copy into container "${nameOf(container)}" at ${path}`;
   let refused: ContainerError | undefined;
+  const owners = new Map<string, Pick<Header, 'gid' | 'mode' | 'mtime' | 'uid'>>();
   // The engine, which is root of the machine, would make the device.
   const body = rewritten(content, (header) => {
     if (header.type === 'character-device' || header.type === 'block-device') {
@@ -202,7 +203,13 @@ export async function copyIn(
       });
       throw refused;
     }
-    return header;
+    const name = header.name.replace(/^\.?\/+/, '');
+    if (header.type !== 'link') {
+      owners.set(name, { uid: header.uid, gid: header.gid, mode: header.mode, mtime: header.mtime });
+      return header;
+    }
+    // The engine gives the file that a hard link leads to the owner and mode of the link's own entry, which mean nothing.
+    return { ...header, ...owners.get((header.linkname ?? '').replace(/^\.?\/+/, '')) };
   });
   try {
     const response = await connection.stream({

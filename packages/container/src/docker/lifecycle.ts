@@ -6,6 +6,7 @@ import { isHeptadError } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { signalNumber } from '../lifecycle/signals.ts';
 import { requireNextState, requireState } from '../lifecycle/state-machine.ts';
+import { resizeTerminal } from './attach.ts';
 import { nameOf, stateOf } from './container-info.ts';
 import type { DockerContext } from './context.ts';
 import { createBody } from './create-body.ts';
@@ -55,12 +56,18 @@ export async function startContainer(context: DockerContext, container: DockerCo
   const status = await post(context, container, 'start', `start container "${name}"`);
   // Somebody else was quicker.
   if (status === 304) requireNextState(name, 'running', 'start');
-  await restoreHosts(context, container.Id);
+  await restore(context, container.Id);
 }
 
-/** Writes the host names set since creation again; the engine made the file anew. */
-async function restoreHosts(context: DockerContext, id: ContainerId): Promise<void> {
-  const { hosts } = await context.notes.read(id);
+/** Gives it the size of its terminal, and writes host names set since creation again; the engine made the file anew. */
+async function restore(context: DockerContext, id: ContainerId): Promise<void> {
+  const { hosts, size } = await context.notes.read(id);
+  // One that is over already needs no size.
+  if (size !== undefined) {
+    await resizeTerminal(context.connection, `/containers/${id}`, size, 'size a terminal').catch(
+      () => undefined,
+    );
+  }
   if (hosts !== undefined) await rewriteHosts(await context.containers.find(id), hosts);
 }
 

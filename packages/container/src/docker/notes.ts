@@ -2,7 +2,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ContainerId, ExitedBy } from '@heptad/core';
+import type { ContainerId, ExitedBy, TerminalSize } from '@heptad/core';
 import { z } from 'zod';
 import { ensureDirectory, readJson, removeTree, writeJsonAtomic } from '../system/files.ts';
 
@@ -10,6 +10,8 @@ const schema = z.object({
   hosts: z.record(z.string(), z.string()).exactOptional(),
   endedBy: z.enum(['stop', 'kill', 'unhealthy']).exactOptional(),
   signal: z.number().exactOptional(),
+  restarts: z.number().exactOptional(),
+  size: z.object({ columns: z.number(), rows: z.number() }).exactOptional(),
 });
 
 /** Notes on one container. */
@@ -18,6 +20,10 @@ export interface ContainerNote {
   readonly hosts?: Readonly<Record<string, string>>;
   /** Who was about to end it. */
   readonly endedBy?: 'stop' | 'kill' | 'unhealthy';
+  /** Restarts by health checks, which the engine does not count. */
+  readonly restarts?: number;
+  /** The size of its terminal, given before it was started. */
+  readonly size?: TerminalSize;
   /** The signal that was sent for it. */
   readonly signal?: number;
 }
@@ -36,17 +42,23 @@ export class ContainerNotes {
     return parsed.success ? parsed.data : {};
   }
 
-  /** Adds to the note. */
-  async write(id: ContainerId, note: ContainerNote): Promise<void> {
+  /** Adds to the note, or replaces the `whole` of it. */
+  async write(id: ContainerId, note: ContainerNote, whole = false): Promise<void> {
     await ensureDirectory(this.directory);
-    await writeJsonAtomic(this.pathOf(id), { ...(await this.read(id)), ...note }, { durable: false });
+    const before = whole ? {} : await this.read(id);
+    await writeJsonAtomic(this.pathOf(id), { ...before, ...note }, { durable: false });
   }
 
-  /** Forgets who ended it, because it lives again. */
-  async revive(id: ContainerId): Promise<void> {
-    const { hosts } = await this.read(id);
-    if (hosts === undefined) await this.forget(id);
-    else await writeJsonAtomic(this.pathOf(id), { hosts }, { durable: false });
+  /** Forgets who ended it, because it lives again; `restarts` of health checks are counted on. */
+  async revive(id: ContainerId, restarts = 0): Promise<void> {
+    const { hosts, size } = await this.read(id);
+    const kept = {
+      ...(hosts === undefined ? {} : { hosts }),
+      ...(size === undefined ? {} : { size }),
+      ...(restarts === 0 ? {} : { restarts }),
+    };
+    if (Object.keys(kept).length === 0) await this.forget(id);
+    else await this.write(id, kept, true);
   }
 
   /** Forgets a removed container. */

@@ -61,7 +61,8 @@ function capabilities(info: DockerInfo | undefined, defaultNetwork: string): Run
     networks: defaultNetwork !== 'none',
     images: true,
     attach: true,
-    stdin: true,
+    // The engine closes an open input with its first client, or never: it cannot be left open for the next and be ended.
+    stdin: false,
     tty: true,
     update: limits,
     mounts: true,

@@ -42,9 +42,9 @@ export class UnhealthyActions {
     this.streaks.set(id, streak + 1);
     await context.clock.sleep(Math.min(BACKOFF_MIN_MS * 2 ** streak, BACKOFF_MAX_MS), this.closing);
     // Somebody may have started it, removed it, or stopped it by hand meanwhile.
-    const { endedBy } = await context.notes.read(id);
+    const { endedBy, restarts = 0 } = await context.notes.read(id);
     if (endedBy !== 'unhealthy') return;
-    await context.notes.revive(id);
+    await context.notes.revive(id, restarts + 1);
     await post(context, container, 'start', 'start an unhealthy container again');
   }
 }
