@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { buildImage, type ImageStore } from '@heptad/container';
+import { buildImage, type ImageStore, RegistryClient } from '@heptad/container';
 
 import { HeptadError, type NetworkPolicySpec, type ServiceSpec, type TrafficRuleSpec } from '@heptad/core';
 import { type ComposeProject, parseCompose } from '@heptad/orchestrator';
@@ -60,6 +60,8 @@ export async function buildProject(
   images: ImageStore,
   onProgress: (message: string) => void,
 ): Promise<ProjectManifest> {
+  // For what Dockerfiles build on and is not here yet.
+  await using registry = new RegistryClient();
   const services: { name: string; spec: ServiceSpec; labels: Record<string, string> }[] = [];
   for (const service of project.services) {
     let { spec } = service;
@@ -74,6 +76,7 @@ export async function buildProject(
         ...(main === undefined ? {} : { main }),
         ...(base === undefined ? {} : { base }),
         args,
+        pull: (reference) => registry.pull(images, reference),
         onProgress: ({ step, message, bytes }) => {
           if (step !== 'done' && bytes === undefined) onProgress(`  ${message}`);
         },
