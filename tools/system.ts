@@ -24,6 +24,7 @@ export const TEST_PACKAGES: readonly string[] = [
   'prometheus',
   'gcc',
   'slirp4netns',
+  'tini',
   'uidmap',
   'libc6-dev',
   'docker-registry',

@@ -13,6 +13,7 @@ const guides: DefaultTheme.SidebarItem[] = [
   { text: 'Getting started', link: '/guides/getting-started' },
   { text: 'Compose files', link: '/guides/compose' },
   { text: 'Containers', link: '/guides/containers' },
+  { text: 'Running containers', link: '/guides/running-containers' },
   { text: 'Container networks', link: '/guides/container-networks' },
   { text: 'Containers without root', link: '/guides/rootless' },
   { text: 'Images: build, sign, trust', link: '/guides/images' },

@@ -31,6 +31,7 @@ import {
   placeOf,
   prepareNamespace,
 } from './place.ts';
+import { renewLimits } from './renew-limits.ts';
 import type { OciProcess } from './spec.ts';
 
 type Built = Pick<PreparedContainer, 'process' | 'address' | 'networks'>;
@@ -86,6 +87,7 @@ export class Assembler {
     }
     await Promise.all([paths.persist, paths.work].map((path) => rm(path, { recursive: true, force: true })));
     const built = await this.build(record, top, async ({ place, namespace, mappings }) => {
+      await renewLimits(record, paths.bundle, this.options.layout.version);
       if (mappings !== undefined) {
         await remapVolumes(record.spec, this.options.volumes, record.id, mappings);
       }

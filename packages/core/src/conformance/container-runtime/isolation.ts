@@ -136,6 +136,23 @@ const limitCases: readonly ConformanceCase<ContainerRuntimeHarness>[] = [
     assert.equal(info.state, 'running');
   }),
 
+  runtimeCase('limits changed once it has ended hold from its next start', async (harness) => {
+    const { update, limits } = await capabilitiesOf(harness);
+    if (!update || !limits) return;
+    const { id } = await runToEnd(
+      harness,
+      POLITE.replace('setInterval(() => {}, 1000);', 'setTimeout(() => {}, 1500);'),
+      {
+        limits: { memoryBytes: 256 * MIB },
+      },
+    );
+    await harness.runtime.update(id, { memoryBytes: 200 * MIB });
+    assert.equal((await harness.runtime.inspect(id)).limits.memoryBytes, 200 * MIB);
+    await harness.runtime.start(id);
+    assert.equal((await harness.runtime.stats(id)).memoryLimitBytes, 200 * MIB);
+    await harness.runtime.stop(id, { graceMs: 0 });
+  }),
+
   runtimeCase('stats of a running container grow with what it does', async (harness) => {
     const id = await run(harness, `while (process.cpuUsage().user < 300000); ${POLITE}`);
     await said(harness, id, 'ready');
