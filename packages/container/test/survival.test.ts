@@ -117,6 +117,36 @@ for (const kind of ['oci', 'process'] as const) {
         }
       });
 
+      it('a restart that was due is caught up with, and a stop that was under way is not undone', async () => {
+        const child = await starter(
+          kind,
+          `const again = await runtime.create({ ...spec('again', 'process.exit(5)'), restart: { policy: 'always' } });
+         await runtime.start(again);
+         while ((await runtime.inspect(again)).restartCount < 4) await new Promise((resolve) => setTimeout(resolve, 20));
+         const stopping = await runtime.create({ ...spec('stopping', 'process.on("SIGTERM", () => setTimeout(() => process.exit(6), 1500)); setInterval(() => {}, 1000); console.log("up")'), restart: { policy: 'always' } });
+         await runtime.start(stopping);
+         for await (const line of runtime.logs(stopping, { follow: true })) if (line.text === 'up') break;
+         runtime.stop(stopping, { graceMs: 60000 });
+         await new Promise((resolve) => setTimeout(resolve, 300));`,
+        );
+        await kill9(child);
+        await sleep(2_500);
+        const runtime = await open(home, images);
+        try {
+          await runtime.recover();
+          const stopped = await runtime.inspect('stopping');
+          expect(stopped).toMatchObject({ state: 'stopped', exitedBy: 'stop', exit: { exitCode: 6 } });
+          expect(stopped.restartAt).toBeUndefined();
+          for (let look = 0; look < 200 && (await runtime.inspect('again')).restartCount < 5; look += 1)
+            await sleep(50);
+          expect((await runtime.inspect('again')).restartCount).toBeGreaterThanOrEqual(5);
+          await runtime.stop('again', { graceMs: 0 });
+        } finally {
+          for (const { id } of await runtime.list()) await runtime.remove(id, { force: true });
+          await tearDown(runtime, home);
+        }
+      });
+
       it('a death in the middle of creating leaves nothing after recovery', async () => {
         for (const afterMs of [5, 20, 40, 60, 90]) {
           const child = await starter(
