@@ -221,6 +221,9 @@ describe.skipIf(!isRoot)('a disk that is really full, or really read-only', () =
         code: 'READ_ONLY',
       });
       await expect(images.snapshots.prepare('x')).rejects.toMatchObject({ code: 'READ_ONLY' });
+      await expect(ImageStore.open({ home: join(disk, 'new/home') })).rejects.toMatchObject({
+        code: 'READ_ONLY',
+      });
       expect((await images.list()).map(({ name }) => name)).toEqual(['large:latest', 'small:latest']);
       expect((await checkStore(images, { deep: true })).damage).toEqual([]);
     } finally {

@@ -77,7 +77,9 @@ export class LayerUnpacker {
     const temporary = this.directory.temporary();
     try {
       const root = join(temporary, 'fs');
-      await mkdir(root, { recursive: true });
+      // One by one: a recursive mkdir calls a read-only file system ENOENT.
+      await mkdir(temporary);
+      await mkdir(root);
       // Not left to the umask: it is what a container sees as its root.
       await chmod(root, 0o755);
       const result = await extractLayer(content, layer, diffId, {

@@ -297,7 +297,9 @@ export class Snapshotter {
     if ((await this.find(key)) !== undefined) throw alreadyExists(key);
     const temporary = this.directory.temporary();
     try {
-      await mkdir(join(temporary, 'fs'), { recursive: true });
+      // One by one: a recursive mkdir calls a read-only file system ENOENT.
+      await mkdir(temporary);
+      await mkdir(join(temporary, 'fs'));
       // Not left to the umask: it is what a container sees as its root.
       await chmod(join(temporary, 'fs'), 0o755);
       if (kind === 'active') await mkdir(join(temporary, 'work'), { mode: 0o700 });

@@ -1,7 +1,7 @@
 // Durable small files: written aside, synced, renamed, and the directory synced, so that a reader sees old or new.
 
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ContainerError, diskError, errnoOf } from '../errors.ts';
 import { identify } from './processes.ts';
@@ -121,8 +121,20 @@ export async function ensureDirectory(path: string, mode = 0o700): Promise<void>
       if (made === first || dirname(made) === made) break;
     }
   } catch (error) {
-    throw diskError(error, `create directory ${path}`);
+    throw diskError(await reasonOf(error, path), `create directory ${path}`);
   }
+}
+
+/** A recursive mkdir calls a read-only file system ENOENT; a plain one of the first missing directory says what is the matter. */
+async function reasonOf(error: unknown, path: string): Promise<unknown> {
+  if (errnoOf(error) !== 'ENOENT') return error;
+  let missing = path;
+  while (dirname(missing) !== missing && (await stat(dirname(missing)).catch(() => undefined)) === undefined)
+    missing = dirname(missing);
+  return await mkdir(missing).then(
+    () => error,
+    (reason: unknown) => reason,
+  );
 }
 
 /** Removes a tree; missing is fine. */
