@@ -89,7 +89,8 @@ export interface DockerRuntimeOptions {
  *
  * What differs from the other drivers: `commit` answers the image's id, because engines before 29 have no manifests;
  * values of `secretEnvironment` are hidden here but not from others who may use the engine's socket; replaying with
- * `attach` may miss what is written between replay and joining; user namespaces are the engine's matter.
+ * `attach` may miss what is written between replay and joining; user namespaces are the engine's matter;
+ * standard input stays open for terminals only.
  *
  * @example
  * ```ts
