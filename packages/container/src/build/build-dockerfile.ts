@@ -25,6 +25,8 @@ export interface BuildDockerfileOptions {
   /** The stage to build. Default the last. */
   readonly target?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Runs every step again, whatever earlier builds left. Default false. */
+  readonly noCache?: boolean;
   /** Time of the image and its files, seconds since 1970. Default the environment's SOURCE_DATE_EPOCH, else 0. */
   readonly sourceDateEpoch?: number;
   /** Fetches an image that the Dockerfile builds on and that is not in the store. Default: that is an error. */
@@ -83,6 +85,7 @@ function argumentsOf(options: BuildDockerfileOptions, file: string): string[] {
     ...['--file', file, '--timestamp', String(sourceDateEpoch(options.name, options.sourceDateEpoch) ?? 0)],
     ...pairs('--build-arg', options.args),
     ...pairs('--label', options.labels),
+    ...(options.noCache === true ? ['--no-cache'] : []),
     ...(options.target === undefined ? [] : ['--target', options.target]),
   ];
 }

@@ -9,6 +9,7 @@ import {
   putArchive,
   statArchive,
 } from './routes/archive.ts';
+import { buildRoute } from './routes/build.ts';
 import {
   killContainer,
   pauseContainer,
@@ -54,7 +55,7 @@ import { createVolume, inspectVolume, listVolumes, pruneVolumes, removeVolume } 
 
 const SWARM = 'Heptad orchestrates by itself: see heptad apply';
 const PLUGINS = 'the engine has no plugins';
-const BUILD = 'build with heptad image build or buildah, and load the archive';
+const BUILDKIT = 'clients use POST /build with DOCKER_BUILDKIT=0';
 
 const containers: readonly Route[] = [
   {
@@ -225,8 +226,19 @@ const images: readonly Route[] = [
   { method: 'POST', path: '/images/{name...}/push', summary: 'Push an image', handler: pushImage },
   { method: 'POST', path: '/images/{name...}/tag', summary: 'Tag an image', handler: tagImage },
   { method: 'DELETE', path: '/images/{name...}', summary: 'Remove an image', handler: removeImage },
-  { method: 'POST', path: '/build', summary: 'Build an image', note: BUILD },
-  { method: 'POST', path: '/build/prune', summary: 'Delete builder cache', note: BUILD },
+  {
+    method: 'POST',
+    path: '/build',
+    summary: 'Build an image',
+    handler: buildRoute,
+    note: 'a Dockerfile by buildah, or a Node.js application; without t it is named heptad/build:ID',
+  },
+  {
+    method: 'POST',
+    path: '/build/prune',
+    summary: 'Delete builder cache',
+    note: 'layers of earlier builds are kept',
+  },
   {
     method: 'GET',
     path: '/distribution/{name...}/json',
@@ -296,8 +308,8 @@ const system: readonly Route[] = [
     handler: diskUsage,
     note: 'of images; volumes and containers are not measured',
   },
-  { method: 'POST', path: '/session', summary: 'Initialize interactive session', note: BUILD },
-  { method: 'POST', path: '/grpc', summary: 'Initialize a BuildKit connection', note: BUILD },
+  { method: 'POST', path: '/session', summary: 'Initialize interactive session', note: BUILDKIT },
+  { method: 'POST', path: '/grpc', summary: 'Initialize a BuildKit connection', note: BUILDKIT },
 ];
 
 function unsupported(note: string, list: readonly (readonly [Route['method'], string, string])[]): Route[] {

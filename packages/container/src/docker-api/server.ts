@@ -9,7 +9,9 @@ import { systemClock, systemRandom } from '@heptad/core';
 import { compareApiVersions } from '../docker/version.ts';
 import { ContainerError } from '../errors.ts';
 import type { RegistryClientOptions } from '../registry/registry-client.ts';
+import { removeTree } from '../system/files.ts';
 import { AutoRemoval } from './auto-removal.ts';
+import { contextsOf } from './build-context.ts';
 import { ApiCall } from './call.ts';
 import type { ApiContext, ServedEngine } from './context.ts';
 import { ApiEvents } from './events.ts';
@@ -215,6 +217,7 @@ async function contextOf(options: DockerApiServerOptions): Promise<ApiContext> {
   const clock = options.clock ?? systemClock;
   const random = options.random ?? systemRandom;
   const startedAt = clock.now();
+  await removeTree(contextsOf(engine.home));
   return {
     engine,
     runtime: engine.runtime,
