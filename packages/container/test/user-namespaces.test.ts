@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { buildNodeImage, type Container, ContainerEngine } from '@heptad/container';
 import type { ContainerSpec } from '@heptad/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { TarHeader } from '../src/image/tar-header.ts';
+import { TarReader } from '../src/image/tar-reader.ts';
+import { endOfArchive, entryBlocks } from '../src/image/tar-writer.ts';
 import { runOrThrow } from '../src/system/command.ts';
 import { ATTEMPTS } from './containment/table.ts';
 import { noContainers, temporaryDirectory } from './support.ts';
@@ -49,6 +52,36 @@ async function inside(started: Container, source: string): Promise<string> {
   for await (const chunk of session.stdout) chunks.push(chunk);
   await session.exit;
   return Buffer.concat(chunks).toString().trim();
+}
+
+/** A directory with one empty thing of each kind. */
+async function* archiveOf(directory: string, uid: number, gid: number): AsyncGenerator<Uint8Array> {
+  const kinds = [
+    ['directory', '5', ''],
+    ['file', '0', '/file'],
+    ['symlink', '2', '/symlink'],
+    ['fifo', '6', '/fifo'],
+  ] as const;
+  for (const [type, flag, name] of kinds) {
+    const header = { type, flag, name: `${directory}${name}`, linkName: type === 'symlink' ? 'file' : '' };
+    const numbers = { size: 0, mode: 0o755, uid, gid, mtime: 1, devMajor: 0, devMinor: 0 };
+    yield entryBlocks({ ...header, ...numbers, xattrs: new Map() });
+  }
+  yield endOfArchive();
+}
+
+async function entriesOf(archive: AsyncIterable<Uint8Array>): Promise<Map<string, TarHeader>> {
+  const reader = new TarReader(archive, { maxEntries: 100_000 });
+  const entries = new Map<string, TarHeader>();
+  for (let header = await reader.next(); header !== undefined; header = await reader.next())
+    entries.set(header.name.replace(/^\.\//, '').replace(/\/$/, ''), header);
+  await reader.close();
+  return entries;
+}
+
+async function ownersOf(archive: AsyncIterable<Uint8Array>, names: readonly string[]): Promise<string[]> {
+  const entries = await entriesOf(archive);
+  return names.map((name) => `${name} ${entries.get(name)?.uid}:${entries.get(name)?.gid}`);
 }
 
 /** What containers with user namespaces leave on the host. */
@@ -199,6 +232,77 @@ describe.skipIf(noContainers !== undefined)('user namespaces', () => {
     await expect(
       engine.run(container(IDLE, { user: '2000', userNamespace: { uids: ranges, gids: ranges } })),
     ).rejects.toMatchObject({ code: expect.any(String) });
+  });
+
+  it('copies in and out, export, diff and commit have the ids of the container, running or stopped', async () => {
+    const { runtime } = engine;
+    const script = `const fs = require('fs'); fs.writeFileSync('/made', ''); fs.chownSync('/made', 1000, 1001); ${IDLE}`;
+    const mounts = [
+      { type: 'volume', name: 'copied', target: '/data' },
+      { type: 'tmpfs', target: '/memory' },
+    ] as const;
+    const one = await engine.run(container(script, { mounts }));
+    for await (const { text } of one.logs({ follow: true })) if (text === 'ready') break;
+    const kinds = ['', '/file', '/symlink', '/fifo'];
+    const seen = async (directory: string): Promise<string> =>
+      await inside(
+        one,
+        `console.log(${JSON.stringify(kinds)}.map((kind) => { const { uid, gid } = require('fs').lstatSync('${directory}' + kind); return uid + ':' + gid }).join())`,
+      );
+    const all = (owner: string): string => kinds.map(() => owner).join();
+    const put = async (at: string, ids: readonly number[], keepOwners = true): Promise<void> => {
+      for (const id of ids)
+        await runtime.copyIn(one.id, at, archiveOf(`as${id}`, id, id === 0 ? 0 : id + 1), { keepOwners });
+    };
+    const out = async (path: string, ...names: string[]): Promise<string[]> =>
+      await ownersOf((await runtime.copyOut(one.id, path)).content, names);
+
+    for (const at of ['/', '/data/', '/memory/']) {
+      await put(at, [0, 1000]);
+      expect([await seen(`${at}as0`), await seen(`${at}as1000`)]).toEqual([all('0:0'), all('1000:1001')]);
+      expect(await out(`${at}as1000`, 'as1000/file', 'as1000/fifo')).toEqual([
+        'as1000/file 1000:1001',
+        'as1000/fifo 1000:1001',
+      ]);
+    }
+    expect(await out('/made', 'made')).toEqual(['made 1000:1001']);
+    expect(await runtime.statPath(one.id, '/made')).toMatchObject({ uid: 1000, gid: 1001 });
+    const upper = join(home, 'engine/oci/containers', one.id, 'upper');
+    const data = join(home, 'engine/volumes/copied/data');
+    for (const path of [join(upper, 'as1000/file'), join(data, 'as1000/file')])
+      expect(await stat(path)).toMatchObject({ uid: 1000, gid: 1001 });
+    await put('/as0', [2000], false);
+    expect(await seen('/as0/as2000')).toBe(all('0:0'));
+    await expect(put('/', [70_000])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    const names = ['made', 'as0/file', 'as1000/file', 'app/attempts'];
+    const owners = ['made 1000:1001', 'as0/file 0:0', 'as1000/file 1000:1001', 'app/attempts 0:0'];
+    expect(await ownersOf(await runtime.exportRootfs(one.id), names)).toEqual(owners);
+    const changes = await runtime.diff(one.id);
+    expect(changes).toContainEqual({ path: '/made', kind: 'added' });
+    expect(changes.filter(({ path }) => path.startsWith('/app'))).toEqual([]);
+    await runtime.commit(one.id, { reference: 'heptad-test/user-namespaces:committed' });
+    const again = container(
+      "const fs = require('fs'); for (const path of ['/made', '/as0/file', '/as1000/file']) console.log(fs.statSync(path).uid)",
+      { image: 'heptad-test/user-namespaces:committed' },
+    );
+    expect(await output(await engine.run(again))).toEqual(['1000', '0', '1000']);
+    expect(await output(await engine.run({ ...again, name: 'plain', userNamespace: 'host' }))).toEqual([
+      '1000',
+      '0',
+      '1000',
+    ]);
+
+    await one.stop({ graceMs: 0 });
+    for (const at of ['/', '/data/']) {
+      await put(at, [0, 3000]);
+      expect(await out(`${at}as3000`, 'as3000/file')).toEqual(['as3000/file 3000:3001']);
+    }
+    expect(await runtime.statPath(one.id, '/data/as3000/file')).toMatchObject({ uid: 3000, gid: 3001 });
+    expect(await ownersOf(await runtime.exportRootfs(one.id), names)).toEqual(owners);
+    await one.start();
+    for (const at of ['/', '/data/'])
+      expect([await seen(`${at}as0`), await seen(`${at}as3000`)]).toEqual([all('0:0'), all('3000:3001')]);
+    await one.remove({ force: true });
   });
 
   it('every escape attempt fails there too', async () => {

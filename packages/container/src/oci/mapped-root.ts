@@ -99,6 +99,12 @@ export async function mountMappedVolume(
   return path;
 }
 
+/** Which of the container's mounts {@link mountMappedVolume} shows at `path`; undefined: none. */
+export function mappedVolumeAt(id: ContainerId, path: string): number | undefined {
+  const index = path.startsWith(`${rootsOf(id).hidden}/`) ? /\/volume(\d+)$/.exec(path)?.[1] : undefined;
+  return index === undefined ? undefined : Number(index);
+}
+
 /** Takes the mounts of a container away; none is fine. */
 export async function unmountMappedRoot(id: ContainerId): Promise<void> {
   const { all } = rootsOf(id);

@@ -113,7 +113,7 @@ export class OciDriver implements RuntimeDriver {
     };
     this.assembler = new Assembler(this.options);
     this.releaser = new Releaser(this.options);
-    this.files = new ContainerFiles(options.home, options.images);
+    this.files = new ContainerFiles(options.home, options.images, options.volumes);
     this.exits = join(options.home, 'exits');
   }
 

@@ -9,12 +9,15 @@ import { isLive } from '../../lifecycle/container-directory.ts';
 import type { ContainerRecord } from '../../lifecycle/record.ts';
 import { run } from '../../system/command.ts';
 import { isAlive } from '../../system/processes.ts';
+import { mappedVolumeAt } from '../mapped-root.ts';
 import { unmountBelow } from '../mounts.ts';
 import { type ContainerPaths, containerPaths } from '../paths.ts';
 import type { OciSpec } from '../spec.ts';
 import { archive } from './archive.ts';
 import { asLayer, commitImage } from './commit.ts';
+import { ContainerIds, type Owner, withInsideIds } from './container-ids.ts';
 import { copyIn } from './copy-in.ts';
+import { MappedCreator, OwnCreator } from './creator.ts';
 import { type Diff, diffOf } from './diff.ts';
 import { type Found, Rooted, within } from './rooted.ts';
 
@@ -22,15 +25,18 @@ import { type Found, Rooted, within } from './rooted.ts';
 export class ContainerFiles {
   private readonly home: string;
   private readonly images: ImageStore;
+  private readonly volumes: string;
 
-  constructor(home: string, images: ImageStore) {
+  constructor(home: string, images: ImageStore, volumes: string) {
     this.home = home;
     this.images = images;
+    this.volumes = volumes;
   }
 
   async stat(record: ContainerRecord, path: string): Promise<FileStat> {
     await using rooted = await this.open(record);
-    return await statOf(await rooted.find(path), path);
+    const found = await rooted.find(path);
+    return await statOf(found, path, idsAt(found.logical, record, await this.config(record)));
   }
 
   async copyOut(
@@ -40,10 +46,12 @@ export class ContainerFiles {
   ): Promise<ArchiveStream> {
     await using rooted = await this.open(record);
     const found = await rooted.find(path);
-    const stat = await statOf(found, path);
+    const ids = idsAt(found.logical, record, await this.config(record));
+    const stat = await statOf(found, path, ids);
     // The root itself is copied without the memory and kernel file systems mounted in it.
     const isRoot = found.logical === '/';
-    return { stat, content: archive(found.directory, [found.name], { ...options, oneFileSystem: isRoot }) };
+    const tar = archive(found.directory, [found.name], { ...options, oneFileSystem: isRoot });
+    return { stat, content: ids === undefined ? tar : withInsideIds(tar, ids) };
   }
 
   async copyIn(
@@ -52,10 +60,15 @@ export class ContainerFiles {
     tar: AsyncIterable<Uint8Array>,
     options: CopyInOptions,
   ): Promise<void> {
-    const { process, mounts } = await this.config(record);
+    const config = await this.config(record);
     await using rooted = await this.open(record);
-    if (!isLive(record)) await requireWritable(record, rooted, mounts, path);
-    await copyIn(rooted, path, tar, process.user, options);
+    if (!isLive(record)) await requireWritable(record, rooted, config.mounts, path);
+    const ids = ContainerIds.of(config);
+    await using creator =
+      ids !== undefined && isLive(record) ? new MappedCreator(ids.root) : new OwnCreator();
+    const ownerAt = (logical: string, owner: Owner): Owner =>
+      idsAt(logical, record, config)?.outside(owner) ?? owner;
+    await copyIn({ rooted, path, creator, user: config.process.user, ownerAt }, tar, options);
   }
 
   async diff(record: ContainerRecord): Promise<FileChange[]> {
@@ -68,7 +81,10 @@ export class ContainerFiles {
   ): Promise<AsyncIterable<Uint8Array>> {
     await using rooted = await this.openRootfs(record);
     const names = await readdir(within(rooted.handle, '.'));
-    return archive(rooted.handle, names.length === 0 ? ['.'] : names, { ...options, oneFileSystem: true });
+    const all = names.length === 0 ? ['.'] : names;
+    const tar = archive(rooted.handle, all, { ...options, oneFileSystem: true });
+    const ids = idsAt('/', record, await this.config(record));
+    return ids === undefined ? tar : withInsideIds(tar, ids);
   }
 
   async commit(record: ContainerRecord, options: CommitOptions): Promise<{ digest: string }> {
@@ -101,7 +117,8 @@ export class ContainerFiles {
 
   /** What a process in the container sees; of one that is stopped, its files and volumes. */
   private async open(record: ContainerRecord): Promise<Rooted> {
-    if (!isLive(record)) return await this.openRootfs(record, volumesOf(await this.config(record)));
+    if (!isLive(record))
+      return await this.openRootfs(record, this.volumesOf(record, await this.config(record)));
     const { process } = record;
     if (process === undefined) throw gone(record);
     const rooted = await Rooted.open(`/proc/${process.pid}/root`).catch(() => undefined);
@@ -138,6 +155,21 @@ export class ContainerFiles {
     }
   }
 
+  /** Volumes and binds by their place in the container; what is in memory is gone with the last run. */
+  private volumesOf({ id, spec }: ContainerRecord, { mounts }: OciSpec): Map<string, string> {
+    const binds = mounts.filter(
+      ({ type, destination }) => type === 'bind' && !destination.startsWith('/dev/'),
+    );
+    return new Map(
+      binds.flatMap(({ destination, source }): [string, string][] => {
+        if (source === undefined) return [];
+        // The mount that showed the volume with the container's owners ended with the container.
+        const mount = spec.mounts?.[mappedVolumeAt(id, source) ?? -1];
+        return [[destination, mount?.type === 'volume' ? join(this.volumes, mount.name, 'data') : source]];
+      }),
+    );
+  }
+
   private async config(record: ContainerRecord): Promise<OciSpec> {
     const path = join(containerPaths(this.home, record.id).bundle, 'config.json');
     // Only this package writes the file.
@@ -145,14 +177,22 @@ export class ContainerFiles {
   }
 }
 
-/** Volumes and binds by their place in the container; what is in memory is gone with the last run. */
-function volumesOf({ mounts }: OciSpec): Map<string, string> {
-  const binds = mounts.filter(({ type, destination }) => type === 'bind' && !destination.startsWith('/dev/'));
-  return new Map(
-    binds.flatMap(({ destination, source }): [string, string][] =>
-      source === undefined ? [] : [[destination, source]],
-    ),
+/** Those by which the owners at a place are to be translated; undefined: they show the container's own numbers. */
+function idsAt(logical: string, record: ContainerRecord, config: OciSpec): ContainerIds | undefined {
+  const ids = ContainerIds.of(config);
+  if (ids === undefined || isLive(record)) return ids;
+  // On disk, root and volumes have the container's numbers; only what is the host's own is seen through the namespace.
+  const source = mountAt(logical, config.mounts)?.source;
+  return source === undefined || mappedVolumeAt(record.id, source) !== undefined ? undefined : ids;
+}
+
+/** The innermost bind that a place is in. */
+function mountAt(logical: string, mounts: OciSpec['mounts']): OciSpec['mounts'][number] | undefined {
+  const inside = mounts.filter(
+    ({ type, destination }) =>
+      type === 'bind' && (logical === destination || logical.startsWith(`${destination}/`)),
   );
+  return inside.sort((one, other) => other.destination.length - one.destination.length)[0];
 }
 
 /** In a container that runs the kernel refuses; of one that is stopped we see its files from outside. */
@@ -163,11 +203,7 @@ async function requireWritable(
   path: string,
 ): Promise<void> {
   const { logical } = await rooted.find(path, { follow: true });
-  const inside = mounts.filter(
-    ({ type, destination }) =>
-      type === 'bind' && (logical === destination || logical.startsWith(`${destination}/`)),
-  );
-  const mount = inside.sort((one, other) => other.destination.length - one.destination.length)[0];
+  const mount = mountAt(logical, mounts);
   const readOnly =
     mount === undefined ? record.spec.readOnlyRootfs === true : mount.options?.includes('ro') === true;
   if (!readOnly) return;
@@ -177,11 +213,12 @@ async function requireWritable(
   );
 }
 
-async function statOf(found: Found, path: string): Promise<FileStat> {
+async function statOf(found: Found, path: string, ids: ContainerIds | undefined): Promise<FileStat> {
   const { stat } = found;
   if (stat === undefined) {
     throw new ContainerError('PATH_NOT_FOUND', `there is no ${path} in the container`, { details: { path } });
   }
+  const owner = ids?.inside(stat) ?? stat;
   const linkTarget = stat.isSymbolicLink() ? await readlink(found.path) : undefined;
   return {
     name: found.logical === '/' ? '/' : basename(found.logical),
@@ -198,8 +235,8 @@ async function statOf(found: Found, path: string): Promise<FileStat> {
               : 'device',
     sizeBytes: stat.size,
     mode: stat.mode & 0o7777,
-    uid: stat.uid,
-    gid: stat.gid,
+    uid: owner.uid,
+    gid: owner.gid,
     modifiedAt: Math.round(stat.mtimeMs),
     ...(linkTarget === undefined ? {} : { linkTarget }),
   };

@@ -1,34 +1,40 @@
 // Unpacks a tar stream into a container, entry by entry through open directories, so that no planted link leads out.
 
 import { constants } from 'node:fs';
-import { lchown, link, lutimes, mkdir, open, symlink, unlink } from 'node:fs/promises';
+import { lchown, link, lutimes, open, unlink } from 'node:fs/promises';
 import type { CopyInOptions } from '@heptad/core';
 import { ContainerError, diskError, errnoOf } from '../../errors.ts';
 import { unsafeEntry } from '../../image/layer-errors.ts';
 import { entryComponents } from '../../image/layer-root.ts';
 import type { TarHeader } from '../../image/tar-header.ts';
 import { TarReader } from '../../image/tar-reader.ts';
-import { run } from '../../system/command.ts';
-import { type Found, type Rooted, within } from './rooted.ts';
+import type { Owner } from './container-ids.ts';
+import type { Creator } from './creator.ts';
+import type { Found, Rooted } from './rooted.ts';
 
 // More files than any copy by hand; images have their own way in.
 const MAX_ENTRIES = 1_000_000;
 const DEFAULT_DIRECTORY_MODE = 0o755;
 
-/** Who owns what comes without an owner of its own. */
-export interface Owner {
-  readonly uid: number;
-  readonly gid: number;
+/** Where and as whom it is unpacked. */
+export interface Destination {
+  readonly rooted: Rooted;
+  /** The directory in the container. */
+  readonly path: string;
+  readonly creator: Creator;
+  /** Who owns what comes without an owner of its own. */
+  readonly user: Owner;
+  /** What to call an owner at a place, links resolved. Throws `INVALID_ARGUMENT` for one that the container cannot have. */
+  readonly ownerAt: (logical: string, owner: Owner) => Owner;
 }
 
-/** Unpacks `tar` into `path`. Throws `PATH_NOT_FOUND`, `INVALID_ARGUMENT`, `UNSAFE_ARCHIVE`, `ARCHIVE_INVALID`. */
+/** Unpacks `tar`. Throws `PATH_NOT_FOUND`, `INVALID_ARGUMENT`, `UNSAFE_ARCHIVE`, `ARCHIVE_INVALID`. */
 export async function copyIn(
-  rooted: Rooted,
-  path: string,
+  destination: Destination,
   tar: AsyncIterable<Uint8Array>,
-  user: Owner,
   options: CopyInOptions,
 ): Promise<void> {
+  const { rooted, path } = destination;
   const target = await rooted.find(path, { follow: true });
   if (target.stat?.isDirectory() !== true) {
     throw new ContainerError(
@@ -40,7 +46,7 @@ export async function copyIn(
       },
     );
   }
-  const unpacker = new Unpacker(rooted, target.logical, user, options.keepOwners ?? true);
+  const unpacker = new Unpacker(destination, target.logical, options.keepOwners ?? true);
   const reader = new TarReader(tar, { maxEntries: MAX_ENTRIES });
   try {
     for (let header = await reader.next(); header !== undefined; header = await reader.next()) {
@@ -58,15 +64,15 @@ export async function copyIn(
 class Unpacker {
   private readonly rooted: Rooted;
   private readonly base: string;
-  private readonly user: Owner;
+  private readonly destination: Destination;
   private readonly keepOwners: boolean;
   /** Times of directories are set last: what is put into one changes them. */
   private readonly directories: { logical: string; header: TarHeader }[] = [];
 
-  constructor(rooted: Rooted, base: string, user: Owner, keepOwners: boolean) {
-    this.rooted = rooted;
+  constructor(destination: Destination, base: string, keepOwners: boolean) {
+    this.rooted = destination.rooted;
     this.base = base;
-    this.user = user;
+    this.destination = destination;
     this.keepOwners = keepOwners;
   }
 
@@ -90,14 +96,17 @@ class Unpacker {
     // Found anew for each entry, with its own handles: an archive of a million files must not hold a million open.
     await using place = await this.rooted.branch();
     const found = await this.place(place, components);
-    if (header.type === 'directory') await this.directory(found, header);
+    const { creator } = this.destination;
+    // Asked before anything is made.
+    const owner = this.ownerOf(found, header);
+    if (header.type === 'directory') await this.directory(found, header, owner);
     else {
       await makeWay(found, header);
-      if (header.type === 'file') await this.file(found, header, reader);
-      else if (header.type === 'symlink') await symlink(text(header.linkName), found.path);
-      else if (header.type === 'fifo') await makeFifo(found, header.mode);
+      if (header.type === 'file') await this.file(found, header, owner, reader);
+      else if (header.type === 'symlink') await creator.symlink(found, text(header.linkName));
+      else if (header.type === 'fifo') await creator.fifo(found, header.mode);
       else await this.hardLink(place, found, header);
-      if (header.type === 'symlink' || header.type === 'fifo') await this.own(found.path, header);
+      if (header.type === 'symlink' || header.type === 'fifo') await this.own(found.path, header, owner);
     }
   }
 
@@ -115,18 +124,20 @@ class Unpacker {
     let logical = this.base;
     for (const parent of components.slice(0, -1)) {
       const found = await rooted.find(`${logical}/${parent}`, { follow: true });
-      if (found.stat === undefined) await mkdir(found.path, DEFAULT_DIRECTORY_MODE).catch(ignoreExisting);
+      if (found.stat === undefined)
+        await this.destination.creator.directory(found, DEFAULT_DIRECTORY_MODE).catch(ignoreExisting);
       logical = found.logical;
     }
     return await rooted.find(`${logical}/${components.at(-1) ?? ''}`);
   }
 
-  private async directory(found: Found, header: TarHeader): Promise<void> {
+  private async directory(found: Found, header: TarHeader, owner: Owner): Promise<void> {
     if (found.stat !== undefined && !found.stat.isDirectory()) throw inTheWay(header, 'something else');
-    if (found.stat === undefined) await mkdir(found.path, 0o700).catch(ignoreExisting);
+    if (found.stat === undefined)
+      await this.destination.creator.directory(found, 0o700).catch(ignoreExisting);
     const handle = await open(found.path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     try {
-      await handle.chown(...this.ownerOf(header));
+      await handle.chown(owner.uid, owner.gid);
       await handle.chmod(header.mode);
     } finally {
       await handle.close();
@@ -134,14 +145,13 @@ class Unpacker {
     this.directories.push({ logical: found.logical, header });
   }
 
-  private async file(found: Found, header: TarHeader, reader: TarReader): Promise<void> {
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    const file = await open(found.path, flags, 0o600);
+  private async file(found: Found, header: TarHeader, owner: Owner, reader: TarReader): Promise<void> {
+    const file = await this.destination.creator.file(found);
     try {
       for (let chunk = await reader.chunk(); chunk !== undefined; chunk = await reader.chunk())
         await file.writeFile(chunk);
       // Owner before mode: a change of owner takes set-uid bits away.
-      await file.chown(...this.ownerOf(header));
+      await file.chown(owner.uid, owner.gid);
       await file.chmod(header.mode);
       await file.utimes(header.mtime, header.mtime);
     } finally {
@@ -161,13 +171,14 @@ class Unpacker {
     await link(source.path, found.path);
   }
 
-  private async own(path: string, header: TarHeader): Promise<void> {
-    await lchown(path, ...this.ownerOf(header));
+  private async own(path: string, header: TarHeader, owner: Owner): Promise<void> {
+    await lchown(path, owner.uid, owner.gid);
     await lutimes(path, header.mtime, header.mtime);
   }
 
-  private ownerOf(header: TarHeader): [number, number] {
-    return this.keepOwners ? [header.uid, header.gid] : [this.user.uid, this.user.gid];
+  private ownerOf({ logical }: Found, header: TarHeader): Owner {
+    const { user, ownerAt } = this.destination;
+    return ownerAt(logical, this.keepOwners ? { uid: header.uid, gid: header.gid } : user);
   }
 }
 
@@ -178,12 +189,6 @@ async function makeWay(found: Found, header: TarHeader): Promise<void> {
   await unlink(found.path).catch((error: unknown) => {
     if (errnoOf(error) !== 'ENOENT') throw error;
   });
-}
-
-async function makeFifo(found: Found, mode: number): Promise<void> {
-  const cwd = within(found.directory, '.').replace('/self/', `/${process.pid}/`);
-  const { exitCode, stderr } = await run('mkfifo', ['-m', mode.toString(8), '--', found.name], { cwd });
-  if (exitCode !== 0) throw new ContainerError('COMMAND_FAILED', `mkfifo failed: ${stderr.trim()}`);
 }
 
 function text(binary: string): string {
