@@ -57,6 +57,8 @@ export interface ContainerEngineOptions {
   readonly machines?: MachineSettings;
   /** The default network of containers; `none` makes no bridge. Default a bridge with default options. */
   readonly network?: EngineNetworkOptions | 'none';
+  /** Servers that names of no container are asked of, `address` or `address#port`. Default those of the host. */
+  readonly nameServers?: readonly string[];
   /** Ids of the host for containers with `userNamespace: 'auto'`. Default as in {@link OciRuntimeOptions.userIds}. */
   readonly userIds?: IdPool;
   /** How far one image layer may go when unpacked. */
@@ -165,7 +167,12 @@ export class ContainerEngine implements AsyncDisposable {
     const rootless = probe.rootless === true;
     const network = options.network === 'none' || rootless ? undefined : bridgeOf(options, clock);
     const live = new Map(network === undefined ? [] : [[network.name, network]]);
-    const networks = new Networks(join(options.home, 'network', 'networks'), live, clock);
+    const networks = new Networks(
+      join(options.home, 'network', 'networks'),
+      live,
+      clock,
+      options.nameServers,
+    );
     const runtime = await openEngineRuntime({
       home: options.home,
       wanted,
@@ -297,6 +304,7 @@ function bridgeOf(options: ContainerEngineOptions, clock: Clock): EngineNetwork 
     dns: network.isolated !== true,
     ...network,
     hostsFallback: false,
+    nameServers: options.nameServers,
     clock,
   });
 }

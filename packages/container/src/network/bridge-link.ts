@@ -1,5 +1,6 @@
 // The Linux bridge itself: made with the gateway's address, and taken away.
 
+import { createHash } from 'node:crypto';
 import { ContainerError } from '../errors.ts';
 import { run, runOrThrow } from '../system/command.ts';
 
@@ -18,10 +19,20 @@ export async function linkExists(name: string): Promise<boolean> {
   return (await run('ip', ['link', 'show', 'dev', name])).exitCode === 0;
 }
 
+/**
+ * A locally administered unicast address. Without one of its own a bridge takes the lowest of its ports', and with another as
+ * ports come and go: then, for half a minute, the containers that stay cannot reach the gateway they remember.
+ */
+function hardwareAddress(of: string): string {
+  const [, ...rest] = createHash('sha256').update(of).digest().subarray(0, 6);
+  return ['02', ...rest.map((byte) => byte.toString(16).padStart(2, '0'))].join(':');
+}
+
 /** Makes the bridge, up and with `address` (`10.87.0.1/16`). Idempotent. */
 export async function ensureBridgeLink(name: string, address: string): Promise<void> {
   if (!(await linkExists(name))) {
-    const added = await run('ip', ['link', 'add', 'name', name, 'type', 'bridge']);
+    const hardware = ['address', hardwareAddress(`${name} ${address}`)];
+    const added = await run('ip', ['link', 'add', 'name', name, ...hardware, 'type', 'bridge']);
     // Another process may have made it at the same moment.
     if (added.exitCode !== 0 && !/File exists/.test(added.stderr)) {
       throw new ContainerError('NETWORK_FAILED', `cannot make bridge ${name}: ${added.stderr.trim()}`);

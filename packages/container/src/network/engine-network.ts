@@ -10,12 +10,14 @@ import type { AttachRequest } from './backend.ts';
 import type { CniBridgeOptions } from './bridge-config.ts';
 import { linkExists } from './bridge-link.ts';
 import { CniBridgeNetwork } from './cni-bridge.ts';
-import { DnsServer } from './dns-server.ts';
+import { DnsServer, type DnsServerOptions } from './dns-server.ts';
 
 /** Options of {@link EngineNetwork}. */
 export interface EngineNetworkSetup extends CniBridgeOptions {
   /** Members stand in each other's /etc/hosts too, so that names are found while no engine is open. */
   readonly hostsFallback: boolean;
+  /** Servers for other names, `address` or `address#port`. Default the host's. */
+  readonly nameServers?: readonly string[] | undefined;
   readonly clock: Clock;
 }
 
@@ -23,6 +25,10 @@ export interface EngineNetworkSetup extends CniBridgeOptions {
 const MAX_PEERS_IN_HOSTS = 128;
 
 const memberSchema = z.object({ aliases: z.array(z.string()) });
+
+function upstreamOf(nameServers: readonly string[] | undefined): Pick<DnsServerOptions, 'upstream'> {
+  return nameServers === undefined ? {} : { upstream: async () => nameServers };
+}
 
 /** See {@link CniBridgeNetwork}; with members and names. */
 export class EngineNetwork extends CniBridgeNetwork implements AsyncDisposable {
@@ -45,6 +51,7 @@ export class EngineNetwork extends CniBridgeNetwork implements AsyncDisposable {
             allows: (address) => contains(subnet, address),
             entries: () => this.members(),
             clock: setup.clock,
+            ...upstreamOf(setup.nameServers),
           })
         : undefined;
   }

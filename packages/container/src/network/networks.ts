@@ -42,6 +42,7 @@ type StoredNetwork = z.infer<typeof storedSchema>;
 export class Networks implements AsyncDisposable {
   private readonly directory: string;
   private readonly clock: Clock;
+  private readonly nameServers: readonly string[] | undefined;
   private readonly live: Map<string, EngineNetwork>;
   private readonly stored = new Map<string, StoredNetwork>();
   private readonly mutex = new Mutex();
@@ -50,10 +51,16 @@ export class Networks implements AsyncDisposable {
   onChange: (network: EngineNetwork) => void = () => undefined;
 
   /** `live` is shared with the runtime, which places containers by it. */
-  constructor(directory: string, live: Map<string, EngineNetwork>, clock: Clock) {
+  constructor(
+    directory: string,
+    live: Map<string, EngineNetwork>,
+    clock: Clock,
+    nameServers?: readonly string[],
+  ) {
     this.directory = directory;
     this.live = live;
     this.clock = clock;
+    this.nameServers = nameServers;
   }
 
   /** Reads what networks there are. What a crash left half made or half removed is cleared. */
@@ -198,6 +205,7 @@ export class Networks implements AsyncDisposable {
       directory: join(this.directory, name),
       ...{ name, subnet, gateway, bridgeName, isolated, masquerade, dns },
       hostsFallback: dns,
+      nameServers: this.nameServers,
       clock: this.clock,
     });
   }
