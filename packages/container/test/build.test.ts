@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type BuildProgress, buildNodeImage, ImageStore, ProcessRuntime, readSbom } from '@heptad/container';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '@heptad/core';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { putJson } from '../src/image/documents.ts';
 import { writeLayer } from '../src/image/layer-writer.ts';
 import { hostArchitecture, MEDIA_TYPE } from '../src/image/manifest.ts';
@@ -426,4 +427,57 @@ describe('an abort', () => {
       expect(await readdir(join(images.home, 'content/ingest'))).toEqual([]);
     });
   }
+});
+
+describe('a collection while an image is built', () => {
+  it('takes nothing of it: new layers, known ones, the base, documents', async () => {
+    const directory = join(home, 'app');
+    await npmApp(directory);
+    let ahead = 0;
+    const clock = { ...systemClock, now: () => systemClock.now() + ahead };
+    const store = await ImageStore.open({ home: join(home, 'collected'), clock });
+    // As unlucky as can be: after every write, and just before the name is set.
+    const collect = async (): Promise<void> => {
+      ahead += 10_000;
+      await store.gc({ minimumAgeMs: 0 });
+    };
+    const ingest = store.content.ingest.bind(store.content);
+    vi.spyOn(store.content, 'ingest').mockImplementation(async (...args) => {
+      const info = await ingest(...args);
+      await collect();
+      return info;
+    });
+    const setTag = store.setTag.bind(store);
+    vi.spyOn(store, 'setTag').mockImplementation(async (...args) => {
+      await collect();
+      return await setTag(...args);
+    });
+    const whole = async (name: string): Promise<string[]> => {
+      const { manifest } = await store.inspect(name);
+      const { components } = await readSbom(store, name);
+      expect(components.length).toBeGreaterThan(0);
+      const parts = [manifest.config, ...manifest.layers].map(({ digest }) => digest);
+      const there = await Promise.all(parts.map((digest) => store.content.info(digest)));
+      return there.flatMap((info, index) => (info === undefined ? [parts[index] ?? ''] : []));
+    };
+    const build = { ...small, images: store, directory };
+    await buildNodeImage({ ...build, name: 'first' });
+    expect(await whole('first')).toEqual([]);
+    // Known layers that nothing but the cache knows of.
+    await store.remove('first');
+    await buildNodeImage({ ...build, name: 'second' });
+    expect(await whole('second')).toEqual([]);
+    // Whose base loses its name meanwhile.
+    const onProgress = ({ step }: BuildProgress): void => {
+      if (step === 'app') removal ??= store.remove('second');
+    };
+    let removal: Promise<void> | undefined;
+    await buildNodeImage({ ...build, name: 'third', base: 'second', onProgress });
+    await removal;
+    expect(removal).toBeDefined();
+    expect(await whole('third')).toEqual([]);
+    expect(await store.leases.list()).toEqual([]);
+    await collect();
+    expect(await whole('third')).toEqual([]);
+  });
 });

@@ -4,6 +4,7 @@ import { ContainerError } from '../errors.ts';
 import type { Digest } from '../image/digest.ts';
 import { attachArtifact, putBytes } from '../image/documents.ts';
 import type { ImageStore } from '../image/image-store.ts';
+import type { Lease } from '../image/leases.ts';
 import { MAX_MANIFEST_BYTES, parseManifest } from '../image/manifest.ts';
 import type { Referrer } from '../image/referrers.ts';
 import type { AppFiles } from './app-files.ts';
@@ -31,8 +32,12 @@ export interface SbomRequest {
 /** A bill of materials of 100 000 components has some 60 MB; more is not one. */
 const MAX_SBOM_BYTES: number = 128 * 1024 * 1024;
 
-/** Writes it and attaches it. */
-export async function attachSbom(images: ImageStore, request: SbomRequest): Promise<Referrer> {
+/** Writes it and attaches it; until then the lease keeps it. */
+export async function attachSbom(
+  images: ImageStore,
+  request: SbomRequest,
+  lease: Pick<Lease, 'add'>,
+): Promise<Referrer> {
   const { base, runtime } = request;
   const sbom = makeSbom({
     image: request.name,
@@ -54,12 +59,17 @@ export async function attachSbom(images: ImageStore, request: SbomRequest): Prom
           },
         }),
   });
-  const document = await putBytes(images, Buffer.from(JSON.stringify(sbom)), CYCLONEDX_MEDIA_TYPE);
-  return await attachArtifact(images, request.digest, {
-    artifactType: CYCLONEDX_MEDIA_TYPE,
-    layers: [{ ...document, annotations: { 'org.opencontainers.image.title': 'sbom.cdx.json' } }],
-    annotations: { 'org.opencontainers.image.created': request.created },
-  });
+  const document = await putBytes(images, Buffer.from(JSON.stringify(sbom)), CYCLONEDX_MEDIA_TYPE, lease);
+  return await attachArtifact(
+    images,
+    request.digest,
+    {
+      artifactType: CYCLONEDX_MEDIA_TYPE,
+      layers: [{ ...document, annotations: { 'org.opencontainers.image.title': 'sbom.cdx.json' } }],
+      annotations: { 'org.opencontainers.image.created': request.created },
+    },
+    lease,
+  );
 }
 
 /**

@@ -52,9 +52,12 @@ export async function buildDockerfile(options: BuildDockerfileOptions): Promise<
   const tell = (message: string): void => onProgress?.({ step: 'dockerfile', message });
   const named = namedImages(text, options.args);
   const buildah = await Buildah.open(images);
+  // What it stands on is copied to buildah, which takes a while; what comes back is kept by the loading of it.
+  await using lease = await images.leases.create();
   const replacements = [];
   for (const one of named) {
     const digest = await baseDigest(options, one.name);
+    await lease.add({ kind: 'content', id: digest });
     replacements.push({ ...one, by: await buildah.give(digest, tell, signal) });
   }
   const directory = await buildah.temporary();

@@ -5,10 +5,12 @@ import type { Digest } from '../image/digest.ts';
 import { putJson } from '../image/documents.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { type LayerEntry, type LayerWriting, writeLayer } from '../image/layer-writer.ts';
+import type { Lease } from '../image/leases.ts';
 import { type Descriptor, type ImageManifest, MAX_LAYERS, MEDIA_TYPE } from '../image/manifest.ts';
 import type { Referrer } from '../image/referrers.ts';
 import { APP_LAYER_ANNOTATION } from './app-files.ts';
 import { attachSbom } from './attach-sbom.ts';
+import type { BaseImage } from './base-image.ts';
 import { type BuildPlan, makePlan } from './build-plan.ts';
 import { imageConfig } from './image-config.ts';
 import { imageLabels } from './image-labels.ts';
@@ -120,8 +122,11 @@ const WHAT: Readonly<Record<Step, string>> = {
  */
 export async function buildNodeImage(options: BuildNodeImageOptions): Promise<BuiltImage> {
   const plan = await makePlan(options);
-  const runtime = plan.base === undefined ? await packRuntime(options) : undefined;
-  const ours = await packApplication(options, plan);
+  // Until the name leads to them, a collection must not take the parts away.
+  await using lease = await options.images.leases.create();
+  if (plan.base !== undefined) await keepBase(options.images, plan.base, lease);
+  const runtime = plan.base === undefined ? await packRuntime(options, lease) : undefined;
+  const ours = await packApplication(options, plan, lease);
   const added =
     runtime === undefined ? ours : [{ ...runtime, because: 'Node.js of the build machine' }, ...ours];
   const layers = [...(plan.base?.layers ?? []), ...added.map(({ descriptor }) => descriptor)];
@@ -146,16 +151,16 @@ export async function buildNodeImage(options: BuildNodeImageOptions): Promise<Bu
   const manifest: ImageManifest = {
     schemaVersion: 2,
     mediaType: MEDIA_TYPE.manifest,
-    config: await putJson(options.images, config, MEDIA_TYPE.config),
+    config: await putJson(options.images, config, MEDIA_TYPE.config, lease),
     layers,
     ...(Object.keys(labels).length === 0 ? {} : { annotations: labels }),
   };
-  const target = await putJson(options.images, manifest, MEDIA_TYPE.manifest);
+  const target = await putJson(options.images, manifest, MEDIA_TYPE.manifest, lease);
   const { name } = await options.images.setTag(options.name, target);
   const sbom =
     options.sbom === false
       ? undefined
-      : await describe(options, plan, { name, digest: target.digest, created, runtime });
+      : await describe(options, plan, { name, digest: target.digest, created, runtime }, lease);
   const sizeBytes = layers.reduce((sum, layer) => sum + layer.size, manifest.config.size);
   options.onProgress?.({
     step: 'done',
@@ -165,11 +170,19 @@ export async function buildNodeImage(options: BuildNodeImageOptions): Promise<Bu
   return { name, digest: target.digest, sizeBytes, layers, ...(sbom === undefined ? {} : { sbom }) };
 }
 
-async function packRuntime(options: BuildNodeImageOptions): Promise<RuntimeLayer> {
+async function keepBase(images: ImageStore, { digest, layers }: BaseImage, lease: Lease): Promise<void> {
+  await lease.add(
+    ...[digest, ...layers.map((layer) => layer.digest)].map((id) => ({ kind: 'content' as const, id })),
+  );
+  // It may have gone just before.
+  await images.inspect(digest);
+}
+
+async function packRuntime(options: BuildNodeImageOptions, lease: Lease): Promise<RuntimeLayer> {
   return await runtimeLayer(options.images, {
     nodeBinary: options.nodeBinary ?? process.execPath,
     tools: options.tools ?? ['/bin/sh'],
-    writing: writing(options, 'runtime'),
+    writing: { ...writing(options, 'runtime'), lease },
     onStart: () =>
       options.onProgress?.({
         step: 'runtime',
@@ -181,11 +194,12 @@ async function packRuntime(options: BuildNodeImageOptions): Promise<RuntimeLayer
 async function packApplication(
   options: BuildNodeImageOptions,
   { files, epoch, entry }: BuildPlan,
+  lease: Lease,
 ): Promise<Layer[]> {
   const layers: Layer[] = [];
   if (files.dependencies.length > 0) {
-    const packed = await layerFromCache(options.images, files.dependencies, () =>
-      pack(options, 'dependencies', files.dependencies),
+    const packed = await layerFromCache(options.images, files.dependencies, lease, () =>
+      pack(options, 'dependencies', files.dependencies, lease),
     );
     if (packed.cached)
       options.onProgress?.({ step: 'dependencies', message: 'the dependencies are unchanged', cached: true });
@@ -195,7 +209,7 @@ async function packApplication(
       because: 'dependencies (node_modules)',
     });
   }
-  const app = await pack(options, 'app', files.app, (epoch ?? 0) * 1000);
+  const app = await pack(options, 'app', files.app, lease, (epoch ?? 0) * 1000);
   layers.push({
     descriptor: { ...app.descriptor, annotations: { [APP_LAYER_ANNOTATION]: 'app' } },
     diffId: app.diffId,
@@ -208,12 +222,13 @@ async function pack(
   options: BuildNodeImageOptions,
   step: Step,
   entries: readonly LayerEntry[],
+  lease: Lease,
   mtimeMs = 0,
 ): Promise<{ descriptor: Descriptor; diffId: Digest }> {
   options.onProgress?.({ step, message: `packing ${WHAT[step]} (${entries.length} files and directories)` });
   const { content, clock, random } = options.images;
   const ref = `build-${step}-${random.uuid(clock.now())}`;
-  return await writeLayer(content, ref, entries, { ...writing(options, step), mtimeMs });
+  return await writeLayer(content, ref, entries, { ...writing(options, step), lease, mtimeMs });
 }
 
 function writing(options: BuildNodeImageOptions, step: Step): LayerWriting {
@@ -232,14 +247,19 @@ async function describe(
   options: BuildNodeImageOptions,
   plan: BuildPlan,
   built: { name: string; digest: Digest; created: string; runtime: RuntimeLayer | undefined },
+  lease: Lease,
 ): Promise<Referrer> {
   options.onProgress?.({ step: 'sbom', message: 'writing the bill of materials' });
-  return await attachSbom(options.images, {
-    ...built,
-    directory: plan.directory,
-    manifest: plan.manifest,
-    files: plan.files,
-    base: plan.base,
-    nodeBinary: options.nodeBinary ?? process.execPath,
-  });
+  return await attachSbom(
+    options.images,
+    {
+      ...built,
+      directory: plan.directory,
+      manifest: plan.manifest,
+      files: plan.files,
+      base: plan.base,
+      nodeBinary: options.nodeBinary ?? process.execPath,
+    },
+    lease,
+  );
 }

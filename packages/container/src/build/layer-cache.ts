@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { type Digest, digestOf } from '../image/digest.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import type { LayerEntry, WrittenLayer } from '../image/layer-writer.ts';
+import type { Lease } from '../image/leases.ts';
 import { ensureDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
 
 /** A layer and whether it was there already. */
@@ -26,11 +27,12 @@ const schema = z.object({
 
 /**
  * The layer of `entries`, from an earlier build when every file is the same one (by inode, size and times, as `make`
- * and git judge) and its content is still in the store; else made by `make`.
+ * and git judge) and its content is still in the store; else made by `make`. The lease keeps what is found.
  */
 export async function layerFromCache(
   images: ImageStore,
   entries: readonly LayerEntry[],
+  lease: Pick<Lease, 'add'>,
   make: () => Promise<WrittenLayer>,
 ): Promise<CachedLayer> {
   const cache = join(images.home, 'build-cache');
@@ -39,6 +41,8 @@ export async function layerFromCache(
   const path = join(cache, `${before.digest.slice('sha256:'.length)}.json`);
   // A damaged entry is as good as none: it is replaced below.
   const known = schema.safeParse(await readJson(path).catch(() => undefined));
+  // Kept before it is looked for: what is there then stays.
+  if (known.success) await lease.add({ kind: 'content', id: known.data.descriptor.digest });
   if (
     known.success &&
     (await images.content.touch(known.data.descriptor.digest, images.clock.now())) !== undefined

@@ -5,6 +5,7 @@ import { posix } from 'node:path';
 import { ContainerError, errnoOf } from '../errors.ts';
 import type { ImageStore } from '../image/image-store.ts';
 import { type LayerEntry, type LayerWriting, writeLayer } from '../image/layer-writer.ts';
+import type { Lease } from '../image/leases.ts';
 import { type CachedLayer, layerFromCache } from './layer-cache.ts';
 import { sharedLibraries } from './shared-libraries.ts';
 
@@ -13,7 +14,7 @@ export interface RuntimeLayerRequest {
   readonly nodeBinary: string;
   /** Further programs, with their libraries. */
   readonly tools: readonly string[];
-  readonly writing: LayerWriting;
+  readonly writing: LayerWriting & { readonly lease: Pick<Lease, 'add'> };
   /** Called when the layer is not there from an earlier build. */
   readonly onStart: () => void;
 }
@@ -31,7 +32,7 @@ export const NODE_PATH = '/usr/local/bin/node';
 /** The runtime layer, taken from an earlier build when binary and libraries are the same files. */
 export async function runtimeLayer(images: ImageStore, request: RuntimeLayerRequest): Promise<RuntimeLayer> {
   const entries = await runtimeEntries(request.nodeBinary, request.tools);
-  const layer = await layerFromCache(images, entries, async () => {
+  const layer = await layerFromCache(images, entries, request.writing.lease, async () => {
     request.onStart();
     const ref = `build-runtime-${images.random.uuid(images.clock.now())}`;
     return await writeLayer(images.content, ref, entries, request.writing);

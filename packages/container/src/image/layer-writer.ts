@@ -9,6 +9,7 @@ import { isHeptadError } from '@heptad/core';
 import tar from 'tar-stream';
 import type { ContentStore } from './content-store.ts';
 import type { Digest } from './digest.ts';
+import type { Lease } from './leases.ts';
 import { type Descriptor, MEDIA_TYPE } from './manifest.ts';
 
 /** One entry to write. Paths have no leading slash. */
@@ -49,6 +50,8 @@ export interface LayerWriting {
   readonly signal?: AbortSignal;
   /** Bytes of the uncompressed archive so far. */
   readonly onBytes?: (bytes: number) => void;
+  /** Keeps the layer until something refers to it. */
+  readonly lease?: Pick<Lease, 'add'>;
 }
 
 // Level 6 makes a Node binary 10 % smaller than level 1 and takes three times as long; images here rarely travel.
@@ -76,7 +79,7 @@ export async function writeLayer(
   });
   const gzip = createGzip({ level: GZIP_LEVEL, chunkSize: 256 * 1024 });
   const flow = pipeline([pack as unknown as Readable, measure, gzip], { signal: options.signal });
-  const stored = content.ingest(ref, gzip);
+  const stored = content.ingest(ref, gzip, {}, options.lease);
   const filled = fill(pack, sortEntries(entries), new Date(options.mtimeMs ?? 0));
   try {
     await Promise.all([filled, flow, stored]);
