@@ -1,7 +1,14 @@
 // ContainerEngine: images, networks and the best runtime of this machine behind one object, without a daemon.
 
 import { join } from 'node:path';
-import type { Clock, ContainerRuntime, ContainerSpec, Random, RuntimeProbe } from '@heptad/core';
+import type {
+  Clock,
+  ContainerRuntime,
+  ContainerSpec,
+  Random,
+  RuntimeProbe,
+  TerminalSize,
+} from '@heptad/core';
 import { systemClock, systemRandom } from '@heptad/core';
 import { type CheckOptions, type CheckReport, checkEngine, repairEngine } from './check.ts';
 import { Container } from './container.ts';
@@ -76,6 +83,8 @@ export interface RunOptions {
   /** When the image is pulled. Default `never`: a program should say where its images come from. */
   readonly pull?: PullPolicy;
   readonly onPullProgress?: (event: TransferEvent) => void;
+  /** The size that the terminal of a spec with `tty` has from the start. */
+  readonly terminalSize?: TerminalSize;
   /** Ends the pull; a container that has been created is not affected. */
   readonly signal?: AbortSignal;
 }
@@ -248,6 +257,9 @@ export class ContainerEngine implements AsyncDisposable {
     });
     const id = await this.runtime.create(spec);
     try {
+      // Before the program runs: many ask for the size once, at their start.
+      if (spec.tty === true && options.terminalSize !== undefined)
+        await this.runtime.resize(id, options.terminalSize);
       await this.runtime.start(id);
     } catch (error) {
       await this.runtime.remove(id, { force: true }).catch(() => undefined);

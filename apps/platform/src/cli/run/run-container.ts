@@ -162,7 +162,7 @@ async function runAttached(
 ): Promise<number> {
   const typing = options.interactive === true;
   return await withTerminal(typing && options.tty === true, async (terminal) => {
-    const { id } = await engine.run(spec, run);
+    const { id } = await engine.run(spec, { ...run, terminalSize: terminal.size });
     const { runtime } = engine;
     const session = await runtime.attach(id, { stdin: typing, replay: true }).catch((error: unknown) => {
       if (isHeptadError(error, 'ILLEGAL_TRANSITION')) return undefined;
@@ -175,7 +175,6 @@ async function runAttached(
         // One that has just ended has no terminal any more.
         runtime.resize(id, size).catch(() => undefined);
       };
-      resize(terminal.size);
       terminal.onResize(resize);
     }
     if (typing) {
