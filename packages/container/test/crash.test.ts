@@ -120,7 +120,10 @@ describe.skipIf(!isRoot)('the image store survives', () => {
       await inParallel(spread(count, REAL_STOPS), async (step) => {
         const home = await fresh(scenario, `kill-${step}`);
         const { exitCode, stdout } = await child(scenario, home, 'run', `kill ${step}`);
-        expect([exitCode, stdout], `${scenario} was to die at step ${step}`).toEqual([DEATH_BY_SIGNAL, '']);
+        // What runs side by side may take a step less than when it was counted; then it ended before this one.
+        const steps = Number(/^done (\d+)\n$/.exec(stdout)?.[1] ?? Number.POSITIVE_INFINITY);
+        if (steps >= step)
+          expect([exitCode, stdout], `${scenario} was to die at step ${step}`).toEqual([DEATH_BY_SIGNAL, '']);
         await expectWhole(home, `${scenario} killed at step ${step} of ${count}`);
         // And what was stopped can be done now.
         const again = await child(scenario, home, 'run', 'record');
