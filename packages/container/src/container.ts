@@ -18,6 +18,7 @@ import type {
   FileStat,
   LogLine,
   LogOptions,
+  RemoveOptions,
   ResourceLimits,
   TerminalSize,
 } from '@heptad/core';
@@ -62,8 +63,8 @@ export class Container {
     return this.runtime.resume(this.id);
   }
 
-  /** Removes it; a running one only by force. */
-  remove(options: { force?: boolean } = {}): Promise<void> {
+  /** Removes it; a running one only by force. Volumes of its image's `VOLUME` paths stay unless `volumes` is set. */
+  remove(options: RemoveOptions = {}): Promise<void> {
     return this.runtime.remove(this.id, options);
   }
 

@@ -262,7 +262,7 @@ export class ContainerEngine implements AsyncDisposable {
         await this.runtime.resize(id, options.terminalSize);
       await this.runtime.start(id);
     } catch (error) {
-      await this.runtime.remove(id, { force: true }).catch(() => undefined);
+      await this.runtime.remove(id, { force: true, volumes: true }).catch(() => undefined);
       throw error;
     }
     return new Container(this.runtime, id, spec.name);

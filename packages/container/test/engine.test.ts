@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { buildNodeImage, type Container, ContainerEngine } from '@heptad/container';
 import type { ContainerSpec } from '@heptad/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { putJson } from '../src/image/documents.ts';
+import { MEDIA_TYPE } from '../src/image/manifest.ts';
 import { run } from '../src/system/command.ts';
 import { noContainers, temporaryDirectory } from './support.ts';
 
@@ -113,6 +115,71 @@ describe.skipIf(noContainers !== undefined)('ContainerEngine with real container
     await engine.network?.removeBridge();
     await engine.close();
     await rm(home, { recursive: true, force: true });
+  });
+
+  it("gives a container volumes of its own at its image's VOLUME paths, and takes them away when asked", async () => {
+    const volumes = async (): Promise<string[]> => await readdir(join(home, 'volumes')).catch(() => []);
+    const before = await volumes();
+    const { manifest, config } = await engine.images.inspect(IMAGE);
+    const declares = {
+      ...config,
+      config: { ...config.config, Volumes: { '/app/': {}, '/own': {}, '/given': {} } },
+    };
+    const image = 'heptad-test/engine:volumes';
+    const written = await putJson(engine.images, declares, manifest.config.mediaType);
+    const target = await putJson(engine.images, { ...manifest, config: written }, MEDIA_TYPE.manifest);
+    await engine.images.setTag(image, target);
+    const look =
+      "const fs = require('fs'); console.log(fs.readdirSync('/app').join(), fs.readdirSync('/own').join(), fs.readdirSync('/given').join()); for (const at of ['/app', '/own', '/given']) fs.writeFileSync(at + '/kept', '')";
+    const mounts = [{ type: 'tmpfs', target: '/given/' }] as const;
+    const one = await engine.run(script(look, { image, mounts, user: '0' }));
+    await one.wait('not-running', AbortSignal.timeout(30_000));
+    const own = (await one.inspect()).mounts.filter(({ type }) => type === 'volume');
+    expect(own.map((mount) => mount.target)).toEqual(['/app', '/own']);
+    await one.start();
+    await one.wait('not-running', AbortSignal.timeout(30_000));
+    // The image's files were taken over; what it wrote outlives the run, and is its alone.
+    expect(await output(one)).toEqual(['main.mjs  ', 'kept,main.mjs kept ']);
+    const other = await engine.run(script(look, { image, mounts, user: '0' }));
+    await other.wait('not-running', AbortSignal.timeout(30_000));
+    expect(await output(other)).toEqual(['main.mjs  ']);
+    expect(await engine.runtime.diff(one.id)).toEqual([]);
+    expect((await volumes()).length).toBe(before.length + 4);
+    // One that another mounts by its name stays.
+    const [first] = own;
+    const name = first?.type === 'volume' ? first.name : '';
+    const user = await engine.run(
+      script("console.log(require('fs').readdirSync('/theirs').join())", {
+        mounts: [{ type: 'volume', name, target: '/theirs' }],
+      }),
+    );
+    await user.wait('not-running', AbortSignal.timeout(30_000));
+    expect(await output(user)).toEqual(['kept,main.mjs']);
+    await one.remove({ volumes: true });
+    await other.remove();
+    expect((await volumes()).length).toBe(before.length + 3);
+    expect(await volumes()).toContain(name);
+    await user.remove({ volumes: true });
+    expect(await volumes()).toContain(name);
+    // What cannot be made leaves none.
+    const left = await volumes();
+    const broken = script(look, { image, mounts: [{ type: 'bind', source: '/nowhere', target: '/z' }] });
+    await expect(engine.runtime.create(broken)).rejects.toMatchObject({ code: 'PATH_NOT_FOUND' });
+    const unknown = script(look, { image, mounts, entrypoint: ['/nothing'] });
+    await expect(engine.run(unknown)).rejects.toThrow();
+    expect(await volumes()).toEqual(left);
+    const over = { ...declares, config: { ...declares.config, Volumes: { '/x/../proc': {} } } };
+    const hostile = await putJson(engine.images, over, manifest.config.mediaType);
+    await engine.images.setTag(
+      image,
+      await putJson(engine.images, { ...manifest, config: hostile }, MEDIA_TYPE.manifest),
+    );
+    await expect(engine.runtime.create(script(look, { image }))).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
+    await engine.images.remove(image);
+    for (const made of left.filter((each) => !before.includes(each)))
+      await rm(join(home, 'volumes', made), { recursive: true });
   });
 
   it('chooses real containers where they work, and says so', async () => {

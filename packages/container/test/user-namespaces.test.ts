@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { buildNodeImage, type Container, ContainerEngine } from '@heptad/container';
 import type { ContainerSpec } from '@heptad/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { putJson } from '../src/image/documents.ts';
+import { MEDIA_TYPE } from '../src/image/manifest.ts';
 import type { TarHeader } from '../src/image/tar-header.ts';
 import { TarReader } from '../src/image/tar-reader.ts';
 import { endOfArchive, entryBlocks } from '../src/image/tar-writer.ts';
@@ -193,6 +195,28 @@ describe.skipIf(noContainers !== undefined)('user namespaces', () => {
       ),
     );
     expect(line).toBe('true 0 0');
+  });
+
+  it("volumes at the image's VOLUME paths have its files and ids, after a restart and from outside too", async () => {
+    const { manifest, config } = await engine.images.inspect(IMAGE);
+    const declares = { ...config, config: { ...config.config, Volumes: { '/app': {} } } };
+    const written = await putJson(engine.images, declares, manifest.config.mediaType);
+    const target = await putJson(engine.images, { ...manifest, config: written }, MEDIA_TYPE.manifest);
+    await engine.images.setTag('heptad-test/user-namespaces:volumes', target);
+    const script =
+      "const fs = require('fs'); console.log(fs.statSync('/app/attempts').uid, fs.existsSync('/app/kept')); fs.writeFileSync('/app/kept', ''); fs.chownSync('/app/kept', 1000, 1000)";
+    const one = await engine.run(container(script, { image: 'heptad-test/user-namespaces:volumes' }));
+    await one.wait('not-running', AbortSignal.timeout(30_000));
+    const statKept = async (): Promise<number> => (await engine.runtime.statPath(one.id, '/app/kept')).uid;
+    expect(await statKept()).toBe(1000);
+    await one.start();
+    await one.wait('not-running', AbortSignal.timeout(30_000));
+    const lines: string[] = [];
+    for await (const { text } of one.logs()) lines.push(text);
+    expect(lines).toEqual(['0 false', '0 true']);
+    const volumes = await readdir(join(home, 'engine/volumes'));
+    await one.remove({ volumes: true });
+    expect((await readdir(join(home, 'engine/volumes'))).length).toBe(volumes.length - 1);
   });
 
   it('networks, published ports, secrets, limits and exec work as without', async () => {

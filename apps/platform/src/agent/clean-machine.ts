@@ -17,7 +17,7 @@ export function openEngine(config: PlatformConfig): Promise<ContainerEngine> {
 export async function removeAllContainers(engine: ContainerEngine): Promise<number> {
   const containers = await engine.runtime.list();
   const results = await Promise.allSettled(
-    containers.map(({ id }) => engine.runtime.remove(id, { force: true })),
+    containers.map(({ id }) => engine.runtime.remove(id, { force: true, volumes: true })),
   );
   const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
   if (failures.length > 0)

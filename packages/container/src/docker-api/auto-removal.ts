@@ -51,7 +51,7 @@ export async function removeWithVolumes(
 ): Promise<void> {
   const { runtime, settings, volumes, events, clock } = context;
   const anonymous = options.volumes ? (settings.get(id)?.anonymousVolumes ?? []) : [];
-  await runtime.remove(id, { force: options.force });
+  await runtime.remove(id, options);
   await settings.delete(id);
   if (anonymous.length === 0) return;
   const used = new Set(

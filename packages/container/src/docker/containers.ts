@@ -51,14 +51,17 @@ export class DockerContainers {
     return await this.withLabels([`${CREATION_LABEL}=${creation}`]);
   }
 
-  /** Removes with the anonymous volumes. Throws `ILLEGAL_TRANSITION` when it runs after all. */
-  async remove(container: DockerContainer, force: boolean): Promise<void> {
+  /** Removes, with the anonymous `volumes` when asked. Throws `ILLEGAL_TRANSITION` when it runs after all. */
+  async remove(
+    container: DockerContainer,
+    { force, volumes }: { readonly force: boolean; readonly volumes: boolean },
+  ): Promise<void> {
     const doing = `remove container "${nameOf(container)}"`;
     try {
       await this.connection.status({
         method: 'DELETE',
         path: `/containers/${container.Id}`,
-        query: { force, v: true },
+        query: { force, v: volumes },
         doing,
       });
     } catch (error) {

@@ -216,7 +216,7 @@ export class DockerRuntime implements ContainerRuntime {
   }
 
   async remove(id: ContainerId, options: RemoveOptions = {}): Promise<void> {
-    await removeContainer(this.context, await this.find(id), options.force ?? false);
+    await removeContainer(this.context, await this.find(id), options);
   }
 
   async rename(id: ContainerId, name: string): Promise<void> {

@@ -1,7 +1,7 @@
 // Creating, starting, ending and removing containers of a Docker Engine.
 
 import { randomBytes } from 'node:crypto';
-import type { ContainerId, ContainerSpec } from '@heptad/core';
+import type { ContainerId, ContainerSpec, RemoveOptions } from '@heptad/core';
 import { isHeptadError } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { signalNumber } from '../lifecycle/signals.ts';
@@ -44,7 +44,8 @@ export async function createContainer(context: DockerContext, spec: ContainerSpe
 }
 
 async function undo({ containers }: DockerContext, creation: string): Promise<void> {
-  for (const container of await containers.ofCreation(creation)) await containers.remove(container, true);
+  for (const container of await containers.ofCreation(creation))
+    await containers.remove(container, { force: true, volumes: true });
 }
 
 /** See {@link ContainerRuntime.start}. */
@@ -127,10 +128,10 @@ export async function killContainer(
 export async function removeContainer(
   context: DockerContext,
   container: DockerContainer,
-  force: boolean,
+  { force = false, volumes = false }: RemoveOptions,
 ): Promise<void> {
   requireNextState(nameOf(container), stateOf(container), force ? 'remove-by-force' : 'remove');
-  await context.containers.remove(container, force);
+  await context.containers.remove(container, { force, volumes });
   await context.secrets.remove(container.Config.Labels?.[CREATION_LABEL] ?? container.Id);
   await context.notes.forget(container.Id);
 }

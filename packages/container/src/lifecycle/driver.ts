@@ -13,6 +13,7 @@ import type {
   ExecSession,
   FileChange,
   FileStat,
+  Mount,
   NetworkAttachment,
   ResourceLimits,
   RuntimeCapabilities,
@@ -37,6 +38,8 @@ export interface PreparedContainer {
   readonly hostname?: string;
   /** The image's, when the spec has none. */
   readonly healthCheck?: ContainerHealthCheck;
+  /** Volumes made for the image's `VOLUME` paths. */
+  readonly imageVolumes?: readonly Mount[];
   /** The waiting init, for drivers that have one before start. */
   readonly process?: ProcessIdentity;
 }

@@ -26,7 +26,7 @@ import type { RuntimeDriver } from './driver.ts';
 import type { OpenedHome } from './home.ts';
 import { readLog } from './log-reader.ts';
 import { notSupported } from './not-supported.ts';
-import { type ContainerRecord, publicState, withoutSecrets } from './record.ts';
+import { type ContainerRecord, ownVolumes, publicState, withoutSecrets } from './record.ts';
 import { signalNumber } from './signals.ts';
 import { requireSupported } from './spec-support.ts';
 import { requireNextState, requireState } from './state-machine.ts';
@@ -155,6 +155,12 @@ export class ManagedRuntime extends DrivenVerbs implements ContainerRuntime {
     if (record.state === 'running' || record.state === 'paused') await this.supervisor.killAndWait(entry);
     await this.exclusive(id, async () => {
       this.require(record, transition);
+      // In the record, so that a removal that is cut short is finished as it was meant.
+      if (options.volumes === true)
+        record.unwantedVolumes = ownVolumes(
+          record,
+          this.containers.all().map((other) => other.record),
+        );
       await this.supervisor.discard(entry);
       await this.supervisor.emit(record, 'remove');
     });

@@ -8,6 +8,7 @@ import type {
   ContainerState,
   ExitedBy,
   ExitStatus,
+  Mount,
   NetworkAttachment,
   ResourceLimits,
 } from '@heptad/core';
@@ -39,6 +40,10 @@ export interface ContainerRecord {
   workingDirectory?: string | undefined;
   user?: string | undefined;
   hostname?: string | undefined;
+  /** Mounts beside the spec's: volumes of its own at the image's `VOLUME` paths. */
+  imageVolumes?: readonly Mount[] | undefined;
+  /** Names of those that go with it; set when it is removed. */
+  unwantedVolumes?: readonly string[] | undefined;
   healthCheck?: ContainerHealthCheck | undefined;
   /** The main process, once it exists; meaningful only under `bootId`. */
   process?: ProcessIdentity | undefined;
@@ -77,6 +82,10 @@ const schema = z.object({
   workingDirectory: z.string().optional(),
   user: z.string().optional(),
   hostname: z.string().optional(),
+  imageVolumes: z
+    .array(z.object({ type: z.literal('volume'), name: z.string(), target: z.string() }))
+    .optional(),
+  unwantedVolumes: z.array(z.string()).optional(),
   healthCheck: z.looseObject({ command: z.array(z.string()) }).optional(),
   process: z.object({ pid: z.number().int().positive(), startTime: z.string() }).optional(),
   bootId: z.string(),
@@ -144,7 +153,7 @@ export function toInfo(record: ContainerRecord, isolation: ContainerInfo['isolat
     createdAt: record.createdAt,
     command: record.command ?? [...(spec.entrypoint ?? []), ...(spec.command ?? [])],
     environment: record.environment ?? spec.environment ?? {},
-    mounts: spec.mounts ?? [],
+    mounts: mountsOf(record),
     networks: live ? attachments(record) : [],
     stopSignal: record.stopSignal,
     tty: spec.tty ?? false,
@@ -180,6 +189,21 @@ type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 function present<T extends Record<string, unknown>>(fields: T): Present<T> {
   // Object.entries forgets the names; those kept have their types.
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Present<T>;
+}
+
+/** All that is mounted: what the spec asks for, then the volumes of the image. */
+export function mountsOf({ spec, imageVolumes }: ContainerRecord): readonly Mount[] {
+  return [...(spec.mounts ?? []), ...(imageVolumes ?? [])];
+}
+
+/** The volumes of a container's own that no other container mounts. */
+export function ownVolumes(record: ContainerRecord, all: readonly ContainerRecord[]): string[] {
+  const others = all.filter((other) => other !== record).flatMap(mountsOf);
+  return (record.imageVolumes ?? []).flatMap((mount) =>
+    mount.type === 'volume' && !others.some((other) => other.type === 'volume' && other.name === mount.name)
+      ? [mount.name]
+      : [],
+  );
 }
 
 /** The contract's state of a record. */

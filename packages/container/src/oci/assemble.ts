@@ -6,7 +6,7 @@ import type { ContainerSpec } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import type { Digest } from '../image/digest.ts';
 import type { PreparedContainer } from '../lifecycle/driver.ts';
-import type { ContainerRecord } from '../lifecycle/record.ts';
+import { type ContainerRecord, mountsOf } from '../lifecycle/record.ts';
 import { logBounds } from '../lifecycle/rotate-log.ts';
 import { settledOf } from '../lifecycle/settle.ts';
 import { namespaceName, namespacePath } from '../network/namespaces.ts';
@@ -19,6 +19,7 @@ import { commandLine } from './generate-spec.ts';
 import { remapVolumes } from './host-files.ts';
 import type { IdRanges } from './id-ranges.ts';
 import type { IdMappings } from './idmapped-mount.ts';
+import { imageVolumes } from './image-volumes.ts';
 import { mountMappedRoot } from './mapped-root.ts';
 import { hostsText, rewriteInPlace } from './name-files.ts';
 import { containerPaths } from './paths.ts';
@@ -57,8 +58,10 @@ export class Assembler {
     await mkdir(paths.rootfs, { recursive: true, mode: 0o700 });
     await mkdir(paths.upper, { mode: 0o755 });
     let process: OciProcess | undefined;
+    const own = imageVolumes(record.id, spec, image.config.config);
+    const whole = { ...spec, mounts: [...(spec.mounts ?? []), ...own] };
     const built = await this.build(record, top, async (ground) => {
-      process = await this.bundles.write(record, spec, image.config.config, ground);
+      process = await this.bundles.write(record, whole, image.config.config, ground);
     });
     return {
       ...settledOf(spec, image.config.config, {
@@ -68,6 +71,7 @@ export class Assembler {
       }),
       hostname: hostnames(record).hostname,
       imageDigest: image.digest,
+      ...(own.length === 0 ? {} : { imageVolumes: own }),
       stopSignal: spec.stopSignal ?? image.config.config.StopSignal ?? 'SIGTERM',
       ...built,
     };
@@ -89,7 +93,7 @@ export class Assembler {
     const built = await this.build(record, top, async ({ place, namespace, mappings }) => {
       await renewLimits(record, paths.bundle, this.options.layout.version);
       if (mappings !== undefined) {
-        await remapVolumes(record.spec, this.options.volumes, record.id, mappings);
+        await remapVolumes(mountsOf(record), this.options.volumes, record.id, mappings);
       }
       // The container whose network it shares may be another process by now.
       if (place.kind === 'container') await moveToNamespace(namespace, paths.bundle);

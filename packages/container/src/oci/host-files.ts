@@ -2,7 +2,7 @@
 
 import { chmod, chown, lstat, mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ContainerId, ContainerSpec, SecretFile } from '@heptad/core';
+import type { ContainerId, ContainerSpec, Mount, SecretFile } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
 import { fileInside } from '../image/layer-paths.ts';
 import { runOrThrow } from '../system/command.ts';
@@ -14,12 +14,12 @@ import type { ResolvedUser } from './user.ts';
 
 /** Shows the named volumes of a container that is started again with its ids, where its bundle expects them. */
 export async function remapVolumes(
-  spec: ContainerSpec,
+  mounts: readonly Mount[],
   volumes: string,
   id: ContainerId,
   mappings: IdMappings,
 ): Promise<void> {
-  for (const [index, mount] of (spec.mounts ?? []).entries()) {
+  for (const [index, mount] of mounts.entries()) {
     if (mount.type !== 'volume') continue;
     await mountMappedVolume(id, index, join(volumes, mount.name, 'data'), mappings);
   }

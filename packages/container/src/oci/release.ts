@@ -11,6 +11,7 @@ import { readTextIfAny } from '../system/files.ts';
 import { identify, signalProcess } from '../system/processes.ts';
 import { type AssemblyOptions, CGROUP_PARENT } from './bundle.ts';
 import { cgroupDirectories, cgroupPids, containerCgroup, removeCgroup } from './cgroup.ts';
+import { removeImageVolumes } from './image-volumes.ts';
 import { unmountMappedRoot } from './mapped-root.ts';
 import { unmountBelow } from './mounts.ts';
 import { containerPaths } from './paths.ts';
@@ -51,6 +52,7 @@ export class Releaser {
       attempt(this.endConmon(id)),
       attempt(this.unmap(record, because)),
     ]);
+    if (because === 'removed') await attempt(removeImageVolumes(record, this.options.volumes));
     await rm(join(this.exits, id), { force: true });
     if (failures.length === 0) return;
     throw new ContainerError(

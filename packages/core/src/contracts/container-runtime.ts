@@ -84,6 +84,11 @@ export interface ContainerFilter {
 export interface RemoveOptions {
   /** A running one too: it is killed. Default false. */
   readonly force?: boolean;
+  /**
+   * The volumes that were made for it alone too, at the `VOLUME` paths of its image; one that another container mounts by
+   * its name stays. Default false. Runtimes without a file system for each container make none.
+   */
+  readonly volumes?: boolean;
 }
 
 /**

@@ -302,7 +302,7 @@ export class NodeAgent implements AsyncDisposable {
     if (info.state === 'running' || info.state === 'paused') {
       await runtime.stop(info.id, { graceMs: ORPHAN_GRACE_MS, signal });
     }
-    await runtime.remove(info.id, { force: true });
+    await runtime.remove(info.id, { force: true, volumes: true });
     const because = `${info.name} ran on ${node.name} and no service wants it`;
     this.#record(`Container/${this.#options.namespace ?? 'default'}/${info.name}`, 'remove-orphan', because);
   }

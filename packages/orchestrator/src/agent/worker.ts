@@ -137,7 +137,7 @@ export class ContainerWorker {
     const alive = found.filter((info) => info.state !== 'removed');
     const [first, ...surplus] = alive.sort((a, b) => b.createdAt - a.createdAt);
     // An agent that died between making a container and removing its predecessor leaves two.
-    for (const info of surplus) await runtime.remove(info.id, { force: true });
+    for (const info of surplus) await runtime.remove(info.id, { force: true, volumes: true });
     return first;
   }
 
@@ -194,7 +194,7 @@ export class ContainerWorker {
     } catch (error) {
       this.#context.signal.throwIfAborted();
       // Made but never started: it is of no use to anybody, and the next try makes a new one.
-      await this.#context.runtime.remove(info.id, { force: true });
+      await this.#context.runtime.remove(info.id, { force: true, volumes: true });
       this.#cannotStart(error);
     }
   }
@@ -313,7 +313,7 @@ export class ContainerWorker {
       this.#wakeAfter(observed.restartAt - now);
       return;
     }
-    await runtime.remove(info.id, { force: true });
+    await runtime.remove(info.id, { force: true, volumes: true });
     this.turn();
   }
 
@@ -333,7 +333,7 @@ export class ContainerWorker {
       if (info.state === 'running' || info.state === 'paused') {
         await runtime.stop(info.id, { graceMs: template.stopGraceMs, signal });
       }
-      await runtime.remove(info.id, { force: true });
+      await runtime.remove(info.id, { force: true, volumes: true });
       this.#context.tell(this.#resource, 'stop', `${this.#resource.name} was stopped and removed`);
     }
     if (this.#resource.deletedAt !== undefined) {

@@ -149,7 +149,7 @@ async function tellLog({ runtime }: ContainerEngine, id: string, options: RunOpt
     (line.stream === 'stderr' ? process.stderr : process.stdout).write(`${line.text}\n`);
   }
   const exit = await runtime.wait(id);
-  if (options.rm) await runtime.remove(id, { force: true });
+  if (options.rm) await runtime.remove(id, { force: true, volumes: true });
   return exit.exitCode;
 }
 
@@ -185,7 +185,7 @@ async function runAttached(
     await Promise.all([copy(session.stdout, process.stdout), copy(session.stderr, process.stderr)]);
     const exit = await runtime.wait(id);
     process.stdin.pause();
-    if (options.rm) await runtime.remove(id, { force: true });
+    if (options.rm) await runtime.remove(id, { force: true, volumes: true });
     return exit.exitCode;
   });
 }

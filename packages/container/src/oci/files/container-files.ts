@@ -6,7 +6,7 @@ import type { ArchiveStream, CommitOptions, CopyInOptions, FileChange, FileStat 
 import { ContainerError } from '../../errors.ts';
 import type { ImageStore } from '../../image/image-store.ts';
 import { isLive } from '../../lifecycle/container-directory.ts';
-import type { ContainerRecord } from '../../lifecycle/record.ts';
+import { type ContainerRecord, mountsOf } from '../../lifecycle/record.ts';
 import { run } from '../../system/command.ts';
 import { isAlive } from '../../system/processes.ts';
 import { mappedVolumeAt } from '../mapped-root.ts';
@@ -156,7 +156,7 @@ export class ContainerFiles {
   }
 
   /** Volumes and binds by their place in the container; what is in memory is gone with the last run. */
-  private volumesOf({ id, spec }: ContainerRecord, { mounts }: OciSpec): Map<string, string> {
+  private volumesOf(record: ContainerRecord, { mounts }: OciSpec): Map<string, string> {
     const binds = mounts.filter(
       ({ type, destination }) => type === 'bind' && !destination.startsWith('/dev/'),
     );
@@ -164,7 +164,7 @@ export class ContainerFiles {
       binds.flatMap(({ destination, source }): [string, string][] => {
         if (source === undefined) return [];
         // The mount that showed the volume with the container's owners ended with the container.
-        const mount = spec.mounts?.[mappedVolumeAt(id, source) ?? -1];
+        const mount = mountsOf(record)[mappedVolumeAt(record.id, source) ?? -1];
         return [[destination, mount?.type === 'volume' ? join(this.volumes, mount.name, 'data') : source]];
       }),
     );
