@@ -97,6 +97,9 @@ export class ServedEngine implements AsyncDisposable {
     await this.server.close();
     for (const { id } of await this.engine.runtime.list())
       await this.engine.runtime.remove(id, { force: true });
+    // Those of a test that failed, too.
+    for (const { name } of await this.engine.networks.list())
+      if (name !== 'bridge') await this.engine.networks.remove(name);
     await this.engine.network?.removeBridge();
     await this.engine.close();
     await rm(this.home, { recursive: true, force: true });

@@ -1,6 +1,6 @@
 // Who may pull: passwords, tokens, identity tokens, credential helpers, authorities; and what is never sent to whom.
 
-import { chmod, copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ describe.skipIf(noRegistry !== undefined)('credentials', () => {
 
   /** A configuration of Docker in a directory of its own. */
   const dockerConfig = async (content: unknown): Promise<string> => {
-    const directory = await temporaryDirectory();
+    const directory = await mkdtemp(join(home, 'docker-'));
     const path = join(directory, 'config.json');
     await writeFile(path, typeof content === 'string' ? content : JSON.stringify(content));
     return path;

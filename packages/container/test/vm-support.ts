@@ -1,6 +1,6 @@
 // Shared by the tests of virtual machines: whether there can be any, and a runtime with small machines.
 
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageStore } from '@heptad/container';
 import { type CniBridgeNetwork, VmRuntime } from '@heptad/container';
@@ -20,6 +20,8 @@ async function whyNot(): Promise<string | undefined> {
     if (process.env.CI === 'true') throw error;
     process.stderr.write(`skipped, virtual machines do not work here: ${String(error)}\n`);
     return String(error);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
   }
 }
 
