@@ -116,7 +116,8 @@ describe.skipIf(missing !== undefined).each(CLIENTS)('%s build', (client) => {
     const { code, stdout, stderr } = await served.docker(client, ['build', '-t', `${image}:fails`, context]);
     expect(code, stderr).toBe(7);
     expect(stdout + stderr).toMatch(/no such luck/);
-    expect(stderr).toMatch(/exit status 7/);
+    expect(stderr).toMatch(/^Error: building at STEP "RUN echo .*exit status 7$/m);
+    expect(stderr).not.toMatch(/^STEP/m);
     expect(await docker('images', '-q', `${image}:fails`)).toBe('');
   });
 

@@ -1,7 +1,7 @@
 // `POST /build`: a context becomes an image, and what happens is told line by line, in Docker's words.
 
 import { randomBytes } from 'node:crypto';
-import { isHeptadError } from '@heptad/core';
+import { errorMessage, isHeptadError } from '@heptad/core';
 import { z } from 'zod';
 import {
   type BuildDockerfileOptions,
@@ -49,7 +49,7 @@ export async function buildRoute(context: ApiContext, call: ApiCall): Promise<vo
     }
   } catch (error) {
     await progress.said;
-    await say(failureLine(error));
+    await say(failureLine(error, request.quiet));
   }
   response.end();
 }
@@ -201,9 +201,13 @@ function shortId(id: string): string {
 }
 
 /** A failure, with the exit code of the step that failed: the client ends with it. */
-function failureLine(error: unknown): Record<string, unknown> {
-  const message = sentenceOf(error);
+function failureLine(error: unknown, isQuiet: boolean): Record<string, unknown> {
   const code = isHeptadError(error, 'BUILD_FAILED') ? error.details?.exitCode : undefined;
-  const errorDetail = typeof code === 'number' ? { code, message } : { message };
-  return { errorDetail, error: message };
+  if (typeof code !== 'number') {
+    const message = sentenceOf(error);
+    return { errorDetail: { message }, error: message };
+  }
+  // What the step printed has been told already, unless the client wanted silence; the last line names the step.
+  const message = isQuiet ? sentenceOf(error) : (errorMessage(error).split('\n').at(-1) ?? '');
+  return { errorDetail: { code, message }, error: message };
 }
