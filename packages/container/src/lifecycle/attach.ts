@@ -4,8 +4,8 @@ import { type FSWatcher, watch } from 'node:fs';
 import { dirname } from 'node:path';
 import type { AttachOptions, AttachSession, Clock } from '@heptad/core';
 import { ContainerError } from '../errors.ts';
-import { followOutput, type Output } from './log-bytes.ts';
-import { type LogPosition, logNow } from './log-chunks.ts';
+import { followOutput, type Output, type OutputOptions } from './log-bytes.ts';
+import { logNow } from './log-chunks.ts';
 
 // A watch can miss a change when the kernel's queue is full; a look this often finds what it missed.
 const LOOK_ANYWAY_MS = 100;
@@ -59,10 +59,11 @@ export async function attachSession(target: AttachTarget, options: AttachOptions
 async function startOf(
   { logPath }: AttachTarget,
   { replay = false }: AttachOptions,
-): Promise<'beginning' | number | LogPosition> {
-  // Found before the session exists: the answer to what a client writes must not be missed.
-  if (replay === false) return await logNow(logPath);
-  return replay === true ? 'beginning' : replay;
+): Promise<OutputOptions['start']> {
+  if (replay === true) return 'beginning';
+  // Found before the session exists: the answer to what a client writes must be neither missed nor counted as replay.
+  const before = await logNow(logPath);
+  return replay === false ? before : { lines: replay, before };
 }
 
 function inputOf(target: AttachTarget): InputChannel {

@@ -53,9 +53,17 @@ describe('followOutput', () => {
 
   it('begins with the last lines, an unfinished one counted', async () => {
     await writeFile(log, [1, 2, 3, 4].map((n) => record(`line ${n}`)).join('') + record('half', 'P'));
-    expect(await read(2)).toBe('line 4\nhalf');
-    expect(await read(0)).toBe('');
-    expect(await read(99)).toBe('line 1\nline 2\nline 3\nline 4\nhalf');
+    expect(await read({ lines: 2, before: await logNow(log) })).toBe('line 4\nhalf');
+    expect(await read({ lines: 0, before: await logNow(log) })).toBe('');
+    expect(await read({ lines: 99, before: await logNow(log) })).toBe('line 1\nline 2\nline 3\nline 4\nhalf');
+  });
+
+  it('counts lines back from a point, across rotations, and goes on behind it', async () => {
+    await writeFile(`${log}.1`, record('old') + record('older'));
+    await writeFile(log, record('new'));
+    const before = await logNow(log);
+    await appendFile(log, record('later'));
+    expect(await read({ lines: 2, before })).toBe('older\nnew\nlater\n');
   });
 
   it('goes on from a point across rotations', async () => {

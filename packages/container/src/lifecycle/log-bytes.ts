@@ -1,7 +1,7 @@
 // The exact bytes a container wrote, out of its log: records whose text need not be text.
 
 import type { Clock } from '@heptad/core';
-import { CAUGHT_UP, type ChunkOptions, type LogPosition, logChunks } from './log-chunks.ts';
+import { CAUGHT_UP, type ChunkOptions, chunksBefore, type LogPosition, logChunks } from './log-chunks.ts';
 
 const NEWLINE = 0x0a;
 const SPACE = 0x20;
@@ -13,10 +13,16 @@ export interface Output {
   readonly bytes: Uint8Array;
 }
 
+/** The last lines before a point. */
+export interface LinesBefore {
+  readonly lines: number;
+  readonly before: LogPosition;
+}
+
 /** {@link ChunkOptions}, and how much of what is there comes first. */
 export interface OutputOptions extends Omit<ChunkOptions, 'from' | 'follow'> {
-  /** From the beginning, from the last n lines, or from a point. */
-  readonly start: 'beginning' | number | LogPosition;
+  /** From the beginning, from a point, or from some lines before it. */
+  readonly start: 'beginning' | LogPosition | LinesBefore;
 }
 
 /** What a container wrote and writes, until it ends. */
@@ -27,20 +33,19 @@ export async function* followOutput(
   options: OutputOptions,
 ): AsyncGenerator<Output> {
   const { start, ...rest } = options;
-  const from = typeof start === 'object' ? start : undefined;
-  const records = recordsOf(logChunks(path, clock, hasEnded, { ...rest, follow: true, from }));
-  if (typeof start !== 'number') {
-    for await (const record of records) if (record !== CAUGHT_UP) yield record;
-    return;
+  let from: LogPosition | undefined;
+  if (start !== 'beginning') from = 'before' in start ? start.before : start;
+  if (start !== 'beginning' && 'before' in start) {
+    let kept: Output[] = [];
+    for await (const record of recordsOf(chunksBefore(path, start.before)))
+      kept = lastLines([...kept, record], start.lines);
+    yield* kept;
   }
-  let kept: Output[] | undefined = [];
-  for await (const record of records) {
-    if (record === CAUGHT_UP) {
-      yield* kept ?? [];
-      kept = undefined;
-    } else if (kept === undefined) yield record;
-    else kept = lastLines([...kept, record], start);
-  }
+  yield* recordsOf(withoutMark(logChunks(path, clock, hasEnded, { ...rest, follow: true, from })));
+}
+
+async function* withoutMark(chunks: AsyncIterable<Buffer | typeof CAUGHT_UP>): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) if (chunk !== CAUGHT_UP) yield chunk;
 }
 
 /** The records of the last `count` lines; one that is not finished counts. */
@@ -54,15 +59,9 @@ function lastLines(records: Output[], count: number): Output[] {
   return records;
 }
 
-async function* recordsOf(
-  chunks: AsyncIterable<Buffer | typeof CAUGHT_UP>,
-): AsyncGenerator<Output | typeof CAUGHT_UP> {
+async function* recordsOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<Output> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of chunks) {
-    if (chunk === CAUGHT_UP) {
-      yield CAUGHT_UP;
-      continue;
-    }
     const all = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     let from = 0;
     for (let end = all.indexOf(NEWLINE); end >= 0; end = all.indexOf(NEWLINE, from)) {

@@ -121,6 +121,26 @@ export async function logNow(path: string): Promise<LogPosition> {
   }
 }
 
+/** The bytes of a log before a point, oldest first. */
+export async function* chunksBefore(path: string, { inode, position }: LogPosition): AsyncGenerator<Buffer> {
+  if (inode === undefined) return;
+  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  for (let log = await openOldest(path); log !== undefined; ) {
+    try {
+      const isLast = log.inode === inode;
+      for (let size = await readOn(log, buffer); size > 0; size = await readOn(log, buffer)) {
+        const beyond = isLast ? Math.max(0, log.position - position) : 0;
+        if (size > beyond) yield Buffer.from(buffer.subarray(0, size - beyond));
+        if (beyond > 0) return;
+      }
+      if (isLast) return;
+    } finally {
+      await log.file.close();
+    }
+    log = await openNext(path, log);
+  }
+}
+
 /** The log at a point, which a rotation may have moved; the oldest when it is there no more. */
 async function openAt(path: string, { inode, position }: LogPosition): Promise<OpenLog | undefined> {
   if (inode === undefined) return undefined;
