@@ -12,6 +12,8 @@ import { EXIT, printJson, say } from '../output.ts';
 const POLL_MS = 250;
 /** The new primary opens its server within some seconds. */
 const SERVES_TIMEOUT_MS = 60_000;
+const SETTLE_TIMEOUT_MS = 20_000;
+const RETRY_MS = 1_000;
 
 /** `heptad dr status`. */
 export async function drStatus(command: Command): Promise<void> {
@@ -55,7 +57,7 @@ async function move(command: Command, path: string, body: object): Promise<void>
     return;
   }
   say('changing the primary…');
-  const outcome = await client.json<FailoverOutcome>('POST', path, body);
+  const outcome = await persistently(() => client.json<FailoverOutcome>('POST', path, body));
   say(outcome.message);
   await untilServes(outcome, client);
   if (json) printJson(outcome);
@@ -63,6 +65,23 @@ async function move(command: Command, path: string, body: object): Promise<void>
     process.stdout.write(
       `${outcome.primary} is primary${outcome.api === undefined ? '' : ` at ${outcome.api}`}\n`,
     );
+}
+
+/** Centres that have just lost or found each other may need some seconds until one can take over. */
+async function persistently<T>(attempt: () => Promise<T>): Promise<T> {
+  const deadlineMs = systemClock.monotonicMs() + SETTLE_TIMEOUT_MS;
+  let told = '';
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const passing = isHeptadError(error) && error.retryable && error.code !== 'UNAVAILABLE';
+      if (!passing || systemClock.monotonicMs() > deadlineMs) throw error;
+      if (error.message !== told) say(`not yet: ${error.message}`);
+      told = error.message;
+      await systemClock.sleep(RETRY_MS);
+    }
+  }
 }
 
 /** Waits until the new primary's server serves, where it can be asked. */
