@@ -64,6 +64,7 @@ export interface Gate {
   admitAnonymous(address: string): void;
 }
 
+const UNAUTHENTICATED = 401;
 /** The largest JSON body; object uploads and OTLP have limits of their own. */
 const BODY_LIMIT_BYTES = 4 * 1024 * 1024;
 
@@ -128,8 +129,8 @@ export async function buildApp(gate: Gate, logger: FastifyBaseLogger): Promise<A
       );
     }
     request.principal = await gate.authenticate(token).catch((error: unknown) => {
-      // Whoever guesses tokens is as unknown as one who has none.
-      gate.admitAnonymous(request.ip);
+      // Whoever guesses tokens is as unknown as one who has none. That tokens cannot be looked up now is nobody's guess.
+      if (toProblem(error).status === UNAUTHENTICATED) gate.admitAnonymous(request.ip);
       throw error;
     });
     await gate.admit(request.principal, typeof access === 'function' ? access(request.principal) : access, {
